@@ -1,0 +1,21 @@
+"""HAT, the Hybrid Attention Transformer, as a plugin of BasicSR.
+
+Importing this package makes BasicSR importable on current PyTorch and Python, and puts HAT's network, model and data
+sets into BasicSR's registries.
+"""
+
+from . import basicsr_compat
+
+basicsr_compat.make_importable()
+
+from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY  # noqa: E402
+
+from .archs.hat_arch import HAT  # noqa: E402
+from .models.hat_model import HATModel  # noqa: E402
+from .registration import register  # noqa: E402
+
+__version__ = "0.1.0"
+__all__ = ["HAT", "HATModel"]
+
+register(ARCH_REGISTRY, HAT)
+register(MODEL_REGISTRY, HATModel)

@@ -1,0 +1,456 @@
+"""HAT, the Hybrid Attention Transformer ("Activating More Pixels in Image Super-Resolution Transformer", CVPR 2023).
+
+From the outside in, as in the paper's figure 4: `HAT` is made of residual hybrid attention groups (`RHAG`), each of
+hybrid attention blocks (`HAB`: window attention beside a channel attention block, `CAB`) and one overlapping
+cross-attention block (`OCAB`). Features are ``(B, H, W, C)`` from the first convolution to the last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from .window_attention import (
+    Attention,
+    Linear,
+    WindowAttention,
+    join,
+    overlapping_windows,
+    relative_position_index,
+    shift_masks,
+    strips,
+    window_partition,
+    window_reverse,
+)
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
+
+
+class ChannelAttention(nn.Module):
+    """Scales each channel by a gate computed from the channels' means (RCAN; paper section 3.2)."""
+
+    def __init__(self, num_feat: int, squeeze_factor: int) -> None:
+        super().__init__()
+        self.attention = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(num_feat, num_feat // squeeze_factor, 1),
+            nn.ReLU(),
+            nn.Conv2d(num_feat // squeeze_factor, num_feat, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.attention(x)
+
+
+class CAB(nn.Module):
+    """Channel attention block: two 3×3 convolutions through C/β channels, then channel attention."""
+
+    def __init__(self, num_feat: int, compress_ratio: int, squeeze_factor: int, use_channel_attention: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            nn.Conv2d(num_feat, num_feat // compress_ratio, 3, 1, 1),
+            nn.GELU(),
+            nn.Conv2d(num_feat // compress_ratio, num_feat, 3, 1, 1),
+        ]
+        if use_channel_attention:
+            layers.append(ChannelAttention(num_feat, squeeze_factor))
+        self.cab = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:  # B, H, W, C
+        return self.cab(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between."""
+
+    def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:  # B, H, W, C
+        return join([self.narrow(F.gelu(self.fc1(x[:, i:j]))) for i, j in strips(x)])
+
+    def narrow(self, x: Tensor) -> Tensor:
+        return self.drop(self.fc2(self.drop(x)))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drops the branch of a sample with probability ``rate``."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.rate or not self.training:
+            return x
+        keep = x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(1 - self.rate)
+        return x * keep.div_(1 - self.rate)
+
+
+class HAB(nn.Module):
+    """Hybrid attention block (paper equation 3): ``(S)W-MSA + α · CAB``, then an MLP, both residual."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int,
+        shift_size: int,
+        compress_ratio: int,
+        squeeze_factor: int,
+        conv_scale: float,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        qk_scale: float | None,
+        drop: float,
+        attn_drop: float,
+        drop_path: float,
+        norm_layer: Callable[[int], nn.Module],
+        use_cab: bool,
+        use_channel_attention: bool,
+    ) -> None:
+        super().__init__()
+        self.shift_size = shift_size
+        self.conv_scale = conv_scale
+        self.norm1 = norm_layer(dim)
+        self.attn = WindowAttention(
+            dim, window_size, num_heads, qkv_bias=qkv_bias, qk_scale=qk_scale, attn_drop=attn_drop, proj_drop=drop
+        )
+        self.conv_block = CAB(dim, compress_ratio, squeeze_factor, use_channel_attention) if use_cab else None
+        self.norm2 = norm_layer(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), drop)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, index: Tensor, masks: Tensor) -> Tensor:
+        y = self.norm1(x)
+        x = x + self.drop_path(self.attn(y, index, self.shift_size, masks))
+        if self.conv_block is not None:
+            x = x.add(self.conv_block(y), alpha=self.conv_scale)
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class OCAB(Attention):
+    """Overlapping cross-attention block: queries from a window, keys and values from a larger one around it."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int,
+        overlap_ratio: float,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        qk_scale: float | None,
+        norm_layer: Callable[[int], nn.Module],
+    ) -> None:
+        key_size = overlap_size(window_size, overlap_ratio)
+        super().__init__(dim, num_heads, window_size + key_size - 1, qkv_bias, qk_scale)
+        self.window_size = window_size
+        self.key_size = key_size
+        self.norm1 = norm_layer(dim)
+        self.norm2 = norm_layer(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        x = x + self.cross_attention(self.norm1(x), index)
+        return x + self.mlp(self.norm2(x))
+
+    def cross_attention(self, x: Tensor, index: Tensor) -> Tensor:
+        """Attention from each window to the key window around it (paper equation 5); beyond the map are zeros."""
+        before = (self.key_size - self.window_size) // 2
+        after = self.key_size - self.window_size - before
+        qkv = self.project_qkv(x)
+        q, kv = qkv.tensor_split([qkv.shape[-1] // 3], -1)
+        kv = F.pad(kv, (0, 0, before, after, before, after))
+        bias = self.position_bias(index)
+        parts = []
+        for i, j in strips(x, self.window_size):
+            k, v = overlapping_windows(kv[:, i : j + before + after], self.window_size, self.key_size).chunk(2, -1)
+            heads = (self.split_heads(z) for z in (window_partition(q[:, i:j], self.window_size), k, v))
+            out = self.project_out(self.attend(*heads, bias))
+            parts.append(window_reverse(out, self.window_size, len(x), j - i, x.shape[2]))
+        return join(parts)
+
+
+def overlap_size(window_size: int, overlap_ratio: float) -> int:
+    """Side of the key window, ``M_o = (1 + γ) M`` (paper equation 5; as in the official code, not as in arXiv v1)."""
+    return window_size + int(window_size * overlap_ratio)
+
+
+class HybridGroup(nn.Module):
+    """The blocks of one RHAG, a level of its own only in the names of the weights."""
+
+    def __init__(self, blocks: Sequence[HAB], overlap_attn: OCAB | None, use_checkpoint: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.overlap_attn = overlap_attn
+        self.use_checkpoint = use_checkpoint
+
+    def forward(self, x: Tensor, index_sa: Tensor, index_oca: Tensor, masks: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = self.run(block, x, index_sa, masks)
+        return x if self.overlap_attn is None else self.run(self.overlap_attn, x, index_oca)
+
+    def run(self, block: nn.Module, *args: Tensor) -> Tensor:
+        """The block; with ``use_checkpoint``, its activations are computed again for the backward pass, not kept."""
+        if self.use_checkpoint and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
+
+
+class RHAG(nn.Module):
+    """Residual hybrid attention group: HABs, an OCAB and a convolution around which the features are added."""
+
+    def __init__(self, dim: int, residual_group: HybridGroup, resi_connection: str) -> None:
+        super().__init__()
+        self.residual_group = residual_group
+        self.conv = residual_conv(dim, resi_connection)
+
+    def forward(self, x: Tensor, *shared: Tensor) -> Tensor:
+        y = self.residual_group(x, *shared)
+        return x + self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def residual_conv(dim: int, resi_connection: str) -> nn.Module:
+    """What closes a residual connection: ``1conv`` (paper) or ``identity``."""
+    if resi_connection not in ("1conv", "identity"):
+        raise ValueError(f"resi_connection is {resi_connection!r}; it may be '1conv' or 'identity'")
+    return nn.Conv2d(dim, dim, 3, 1, 1) if resi_connection == "1conv" else nn.Identity()
+
+
+class PatchEmbed(nn.Module):
+    """The normalisation in front of the groups (``patch_norm``); patches are single pixels."""
+
+    def __init__(self, norm: nn.Module | None) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.norm is None else self.norm(x)
+
+
+def upsampling(scale: int, num_feat: int) -> nn.Sequential:
+    """Convolutions and pixel shuffles that enlarge by ``scale``: a power of two, or 3."""
+    if scale == 3:
+        steps = [3]
+    elif scale >= 1 and scale & (scale - 1) == 0:
+        steps = [2] * int(math.log2(scale))
+    else:
+        raise ValueError(f"upscale is {scale}; it may be 3 or a power of two")
+    layers: list[nn.Module] = []
+    for step in steps:
+        layers += [nn.Conv2d(num_feat, step * step * num_feat, 3, 1, 1), nn.PixelShuffle(step)]
+    return nn.Sequential(*layers)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Pads ``(…, C, H, W)`` at the bottom and right to multiples of ``multiple``.
+
+    Pixels are mirrored (the border pixel is not repeated) where the image is large enough for it, else replicated.
+    """
+    for dim, sides in ((-1, (0, 1)), (-2, (2, 3))):
+        size = x.shape[dim]
+        extra = -size % multiple
+        if extra:
+            pads = [0, 0, 0, 0]
+            pads[sides[1]] = extra
+            x = F.pad(x, pads, "reflect" if extra < size else "replicate")
+    return x
+
+
+class HAT(nn.Module):
+    """Hybrid Attention Transformer.
+
+    Names and shapes of the weights are those of the official checkpoints. The defaults are the official
+    constructor's, but for ``upsampler``: there an empty one, with which its network returns the input.
+
+    Args:
+        img_size: side(s) in pixels for which ``ape`` has its embedding; if it does not exceed the window, windows
+            are not shifted. Without either, it has no effect: any image size can be given to the network.
+        patch_size: divides ``img_size``, to no other effect.
+        in_chans: channels of input and output.
+        embed_dim: width C of the features.
+        depths: number of HABs in each RHAG.
+        num_heads: number of attention heads in each RHAG.
+        window_size: side M of an attention window, in pixels.
+        compress_ratio: β, the factor by which CAB narrows the features.
+        squeeze_factor: the factor by which channel attention narrows them.
+        conv_scale: α, the weight of CAB.
+        overlap_ratio: γ, by how much of M the key windows of OCAB are larger. With an odd excess (such as M 7 and
+            γ 0.5, which the official code cannot run) they reach one pixel farther to the bottom and right.
+        mlp_ratio: width of the MLPs, in C.
+        qkv_bias: whether the projections to queries, keys and values have a bias.
+        qk_scale: factor on the products of queries and keys; ``head_dim ** -0.5`` if None.
+        drop_rate, attn_drop_rate: dropout on the features and on the attention weights.
+        drop_path_rate: stochastic depth, growing linearly to this rate over the HABs.
+        norm_layer: called with C, returns a normalisation over the last dimension.
+        ape: adds a learned absolute position embedding; then images of ``img_size`` only.
+        patch_norm: normalises the features in front of the first RHAG.
+        use_checkpoint: keeps no activations of the blocks in training but computes them again: less memory, a third
+            more time, the same gradients.
+        upscale: 1, 2, 3, 4 or 8.
+        img_range: the value of white.
+        upsampler: ``pixelshuffle``.
+        resi_connection: what closes a residual connection, ``1conv`` or ``identity``.
+        use_cab, use_ocab, use_channel_attention: the paper's ablations; False leaves that part out.
+
+    Raises:
+        ValueError: an argument that makes no network; the message names it and what it may be.
+    """
+
+    def __init__(
+        self,
+        img_size: int | Sequence[int] = 64,
+        patch_size: int = 1,
+        in_chans: int = 3,
+        embed_dim: int = 96,
+        depths: Sequence[int] = (6, 6, 6, 6),
+        num_heads: Sequence[int] = (6, 6, 6, 6),
+        window_size: int = 7,
+        compress_ratio: int = 3,
+        squeeze_factor: int = 30,
+        conv_scale: float = 0.01,
+        overlap_ratio: float = 0.5,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.1,
+        norm_layer: Callable[[int], nn.Module] = nn.LayerNorm,
+        ape: bool = False,
+        patch_norm: bool = True,
+        use_checkpoint: bool = False,
+        upscale: int = 2,
+        img_range: float = 1.0,
+        upsampler: str = "pixelshuffle",
+        resi_connection: str = "1conv",
+        use_cab: bool = True,
+        use_ocab: bool = True,
+        use_channel_attention: bool = True,
+    ) -> None:
+        super().__init__()
+        if len(depths) != len(num_heads):
+            raise ValueError(f"depths has {len(depths)} entries and num_heads {len(num_heads)}; one each per group")
+        if upsampler != "pixelshuffle":
+            raise ValueError(f"upsampler is {upsampler!r}; it may be 'pixelshuffle'")
+        if use_cab and not 1 <= compress_ratio <= embed_dim:
+            raise ValueError(f"compress_ratio is {compress_ratio}; it may be 1 to embed_dim ({embed_dim})")
+        if use_cab and use_channel_attention and not 1 <= squeeze_factor <= embed_dim:
+            raise ValueError(f"squeeze_factor is {squeeze_factor}; it may be 1 to embed_dim ({embed_dim})")
+        self.window_size = window_size
+        self.upscale = upscale
+        self.img_range = img_range
+
+        self.mean: Tensor
+        sides = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        resolution = [side // patch_size for side in sides]
+        shift = 0 if min(resolution) <= window_size else window_size // 2
+        mean = torch.tensor(RGB_MEAN if in_chans == 3 else (0.0,)).view(1, -1, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("relative_position_index_SA", relative_position_index(window_size, window_size))
+        key_size = overlap_size(window_size, overlap_ratio)
+        self.register_buffer("relative_position_index_OCA", relative_position_index(window_size, key_size))
+        self.register_buffer("shift_masks", shift_masks(window_size, shift), persistent=False)
+
+        self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, 1, 1)
+        self.patch_embed = PatchEmbed(norm_layer(embed_dim) if patch_norm else None)
+        self.absolute_pos_embed: nn.Parameter | None = None
+        if ape:
+            self.absolute_pos_embed = nn.Parameter(torch.zeros(1, math.prod(resolution), embed_dim))
+        self.pos_drop = nn.Dropout(drop_rate)
+
+        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        self.layers = nn.ModuleList()
+        for depth, heads in zip(depths, num_heads):
+            blocks = [
+                HAB(
+                    embed_dim,
+                    heads,
+                    window_size,
+                    shift_size=shift if i % 2 else 0,
+                    compress_ratio=compress_ratio,
+                    squeeze_factor=squeeze_factor,
+                    conv_scale=conv_scale,
+                    mlp_ratio=mlp_ratio,
+                    qkv_bias=qkv_bias,
+                    qk_scale=qk_scale,
+                    drop=drop_rate,
+                    attn_drop=attn_drop_rate,
+                    drop_path=next(drop_paths),
+                    norm_layer=norm_layer,
+                    use_cab=use_cab,
+                    use_channel_attention=use_channel_attention,
+                )
+                for i in range(depth)
+            ]
+            overlap_attn = None
+            if use_ocab:
+                overlap_attn = OCAB(
+                    embed_dim, heads, window_size, overlap_ratio, mlp_ratio, qkv_bias, qk_scale, norm_layer
+                )
+            group = HybridGroup(blocks, overlap_attn, use_checkpoint)
+            self.layers.append(RHAG(embed_dim, group, resi_connection))
+        self.norm = norm_layer(embed_dim)
+        self.conv_after_body = residual_conv(embed_dim, resi_connection)
+
+        num_feat = 64
+        self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, num_feat, 3, 1, 1), nn.LeakyReLU())
+        self.upsample = upsampling(upscale, num_feat)
+        self.conv_last = nn.Conv2d(num_feat, in_chans, 3, 1, 1)
+        self.apply(self._init_weights)
+        if self.absolute_pos_embed is not None:
+            nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
+
+    @staticmethod
+    def _init_weights(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarges images.
+
+        Args:
+            x: ``(B, in_chans, H, W)``, values 0 to ``img_range``, any H and W from 1.
+
+        Returns:
+            ``(B, in_chans, H · upscale, W · upscale)``, not clamped.
+        """
+        h, w = x.shape[-2:]
+        x = pad_to_multiple(x, self.window_size).contiguous(memory_format=torch.channels_last)
+        mean = self.mean.to(x.dtype)
+        x = (x - mean) * self.img_range
+        x = self.conv_first(x)
+        x = x + self.conv_after_body(self.forward_features(x))
+        x = self.conv_last(self.upsample(self.conv_before_upsample(x)))
+        x = x / self.img_range + mean
+        return x[..., : h * self.upscale, : w * self.upscale]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The groups: ``(B, C, H, W)`` to the same, H and W multiples of the window size."""
+        x = self.patch_embed(x.permute(0, 2, 3, 1).contiguous())
+        if self.absolute_pos_embed is not None:
+            x = x + self._position_embedding(self.absolute_pos_embed, x)
+        x = self.pos_drop(x)
+        for layer in self.layers:
+            x = layer(x, self.relative_position_index_SA, self.relative_position_index_OCA, self.shift_masks)
+        return self.norm(x).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def _position_embedding(embedding: Tensor, x: Tensor) -> Tensor:
+        _, h, w, c = x.shape
+        if embedding.shape[1] != h * w:
+            pixels = embedding.shape[1]
+            raise ValueError(f"with ape the (padded) image must have img_size's {pixels} pixels; it is {h}x{w}")
+        return embedding.view(1, h, w, c)

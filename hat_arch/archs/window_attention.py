@@ -1,0 +1,252 @@
+"""Windowed multi-head attention with a relative position bias, written for fused kernels.
+
+Features arrive and leave as ``(B, H, W, C)``; windows exist only in here. Three ideas carry the speed:
+
+* Windows are ordered column by column, so that those of the last column are contiguous. A cyclically shifted map
+  then needs no mask per window: interior windows need none, and the last row, the last column and the corner share
+  one mask each (`shift_masks`).
+* Attention is fused (`torch.nn.functional.scaled_dot_product_attention`), with bias and mask as its additive mask.
+* Fused kernels want head widths in multiples of 8, HAT has 30 or 24. Zero rows are added to the *weights* of the
+  projections (`Attention._padded_weights`), never to the activations: the result is the same.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HEAD_DIM_MULTIPLE = 8
+STRIP_TOKENS_CPU = 2048  # pixels that go through attention or MLP at a time, see `strips`
+STRIP_TOKENS = 65536
+MASK_VALUE = -100.0  # the value of the official code, kept for equal results
+
+
+def relative_position_index(window_size: int, key_size: int) -> Tensor:
+    """Row of the bias table for each query and key of a window (paper section 3.2; the official buffers).
+
+    Args:
+        window_size: side of the query window, in tokens.
+        key_size: side of the key window around the same centre, at least ``window_size``.
+
+    Returns:
+        int64 of shape ``(window_size², key_size²)``. For ``key_size == window_size`` the values are those of Swin's
+        self-attention. Else they are those of the official overlapping cross-attention, of which some are negative
+        and count from the end of the table: take them modulo ``(window_size + key_size - 1)²``.
+    """
+    query = _grid(window_size)  # n, 2
+    key = _grid(key_size)  # m, 2
+    if key_size == window_size:
+        offset = query[:, None] - key[None] + window_size - 1
+    else:
+        offset = key[None] - query[:, None] + window_size - key_size + 1
+    return offset[..., 0] * (window_size + key_size - 1) + offset[..., 1]
+
+
+def _grid(size: int) -> Tensor:
+    steps = torch.arange(size)
+    return torch.cartesian_prod(steps, steps).reshape(-1, 2)
+
+
+def shift_masks(window_size: int, shift: int) -> Tensor:
+    """Additive masks for the windows of a map rolled by ``shift`` that hold tokens from both of its ends.
+
+    Returns:
+        ``(2, 2, n, n)`` with ``n = window_size²``, indexed by *is in the last row* and *is in the last column*:
+        0 where query and key are neighbours in the image, -100 where only the roll brought them together.
+    """
+    wrapped = _grid(window_size) >= window_size - shift  # n, 2
+    apart = wrapped[:, None] != wrapped[None]  # n, n, 2
+    rows, columns = apart.unbind(-1)
+    never = torch.zeros_like(rows)
+    masks = torch.stack([torch.stack([never, columns]), torch.stack([rows, rows | columns])])
+    return masks * MASK_VALUE
+
+
+def window_partition(x: Tensor, window_size: int) -> Tensor:
+    """Cuts ``(B, H, W, C)`` into ``(W/w · H/w · B, w², C)``, column by column; H and W are multiples of ``w``."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // window_size, window_size, w // window_size, window_size, c)
+    return x.permute(3, 1, 0, 2, 4, 5).reshape(-1, window_size * window_size, c)
+
+
+def window_reverse(windows: Tensor, window_size: int, b: int, h: int, w: int) -> Tensor:
+    """Inverse of `window_partition`: back to ``(B, H, W, C)``."""
+    x = windows.reshape(w // window_size, h // window_size, b, window_size, window_size, -1)
+    return x.permute(2, 1, 3, 0, 4, 5).reshape(b, h, w, -1)
+
+
+def overlapping_windows(x: Tensor, window_size: int, key_size: int) -> Tensor:
+    """Like `window_partition`, with larger windows of side ``key_size``, still ``window_size`` apart.
+
+    Returns:
+        ``(windows, key_size², C)``.
+    """
+    x = x.unfold(1, key_size, window_size).unfold(2, key_size, window_size)  # B, nH, nW, C, key, key
+    return x.permute(2, 1, 0, 4, 5, 3).reshape(-1, key_size * key_size, x.shape[3])
+
+
+def strips(x: Tensor, multiple: int = 1) -> list[tuple[int, int]]:
+    """Ranges of rows of ``(B, H, W, C)`` to treat one after the other, in steps of ``multiple`` rows.
+
+    Without gradients each has about `STRIP_TOKENS` pixels: temporary memory does not grow with the image, and on a
+    CPU it stays in the cache. For training, and for compilers that plan memory themselves, it is one range.
+    """
+    b, h, w, _ = x.shape
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return [(0, h)]
+    budget = STRIP_TOKENS_CPU if x.device.type == "cpu" else STRIP_TOKENS
+    rows = max(1, budget // (b * w * multiple)) * multiple
+    return [(start, min(start + rows, h)) for start in range(0, h, rows)]
+
+
+def join(parts: list[Tensor], dim: int = 1) -> Tensor:
+    """`torch.cat` that does not copy a single part."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` over ``(B, H, W, C)`` or ``(N, n, C)``.
+
+    In fp32 on a CPU it runs as a 1×1 convolution, for which PyTorch's oneDNN is faster than its BLAS (1.1 to 1.5
+    times where it was measured, see experiments/benchmarks). Elsewhere it is the plain linear layer.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`torch.nn.functional.linear`, by the route that suits the device (see `Linear`)."""
+    as_convolution = (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and torch.backends.mkldnn.is_available()
+    )
+    if not as_convolution:
+        return F.linear(x, weight, bias)
+    image = x if x.dim() == 4 else x[None]
+    y = F.conv2d(image.permute(0, 3, 1, 2), weight[:, :, None, None], bias).permute(0, 2, 3, 1)
+    return y if x.dim() == 4 else y[0]
+
+
+class Attention(nn.Module):
+    """What self-attention and overlapping cross-attention share: projections and the relative position bias.
+
+    Args:
+        dim: width C of the features.
+        num_heads: number of heads; divides ``dim``.
+        table_side: side of the square table of relative positions.
+        qkv_bias: whether the joint projection has a bias.
+        qk_scale: factor on the products of queries and keys; ``head_dim ** -0.5`` if None.
+        attn_drop, proj_drop: dropout on the attention weights and on the output.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        table_side: int,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"embed_dim {dim} is not a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.scale = qk_scale or self.head_dim**-0.5
+        self.attn_drop = attn_drop
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(table_side**2, num_heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def position_bias(self, index: Tensor) -> Tensor:
+        """Bias of each head for each query and key: ``(heads, n, m)``."""
+        table = self.relative_position_bias_table
+        bias = table.t()[:, index.flatten() % len(table)]
+        return bias.view(self.num_heads, *index.shape)
+
+    def project_qkv(self, x: Tensor) -> Tensor:
+        """``(…, C)`` to ``(…, 3 · heads · d)``, where d is the head width with its padding."""
+        extra = -self.head_dim % HEAD_DIM_MULTIPLE
+        weight, bias = self.qkv.weight, self.qkv.bias
+        if extra:
+            weight = F.pad(weight.view(3 * self.num_heads, self.head_dim, -1), (0, 0, 0, extra)).flatten(0, 1)
+            bias = None if bias is None else F.pad(bias.view(-1, self.head_dim), (0, extra)).flatten()
+        return linear(x, weight, bias)
+
+    def project_out(self, x: Tensor) -> Tensor:
+        """``(…, heads · d)`` to ``(…, C)``."""
+        extra = -self.head_dim % HEAD_DIM_MULTIPLE
+        weight = self.proj.weight
+        if extra:
+            weight = F.pad(weight.view(len(weight), self.num_heads, self.head_dim), (0, extra)).flatten(1)
+        return self.proj_drop(linear(x, weight, self.proj.bias))
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """``(N, n, heads · d)`` to ``(N, heads, n, d)``, a view."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """Fused attention (paper equation 4).
+
+        Args:
+            q: ``(N, heads, n, d)``; k, v: ``(N, heads, m, d)``.
+            bias: ``(heads, n, m)``, position bias and mask in one.
+
+        Returns:
+            ``(N, n, heads · d)``.
+        """
+        drop = self.attn_drop if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype)[None], drop, scale=self.scale)
+        return out.transpose(1, 2).flatten(2)
+
+
+class WindowAttention(Attention):
+    """(Shifted) window multi-head self-attention, (S)W-MSA (paper section 3.2, after Swin)."""
+
+    def __init__(self, dim: int, window_size: int, num_heads: int, **kwargs) -> None:
+        super().__init__(dim, num_heads, 2 * window_size - 1, **kwargs)
+        self.window_size = window_size
+
+    def forward(self, x: Tensor, index: Tensor, shift: int, masks: Tensor) -> Tensor:
+        """Attends within windows of the map, rolled by ``shift`` tokens up and left.
+
+        Args:
+            x: ``(B, H, W, C)``, H and W multiples of the window size.
+            index: ``(n, n)`` from `relative_position_index`.
+            shift: 0 for regular windows.
+            masks: ``(2, 2, n, n)`` from `shift_masks`; not read if ``shift`` is 0.
+        """
+        bias = self.position_bias(index)
+        if not shift:
+            return join([self.attend_windows(x[:, i:j], bias) for i, j in strips(x, self.window_size)])
+
+        x = x.roll((-shift, -shift), (1, 2))
+        upper, last_row = x[:, : -self.window_size], x[:, -self.window_size :]
+        biases = bias, bias + masks[0, 1]
+        out = [self.attend_shifted(upper[:, i:j], *biases) for i, j in strips(upper, self.window_size) if j]
+        out.append(self.attend_shifted(last_row, bias + masks[1, 0], bias + masks[1, 1]))
+        return join(out).roll((shift, shift), (1, 2))
+
+    def attend_windows(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Attention within the windows of ``(B, h, W, C)``, h a multiple of the window size."""
+        q, k, v = self.project_qkv(window_partition(x, self.window_size)).chunk(3, -1)
+        out = self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), bias)
+        return window_reverse(self.project_out(out), self.window_size, *x.shape[:3])
+
+    def attend_shifted(self, x: Tensor, bias: Tensor, bias_last_column: Tensor) -> Tensor:
+        """`attend_windows` with a bias of its own for the windows of the last column."""
+        windows = window_partition(x, self.window_size)
+        in_last_column = len(windows) * self.window_size // x.shape[2]
+        sizes = [len(windows) - in_last_column, in_last_column]
+        qkv = (self.split_heads(z).split(sizes) for z in self.project_qkv(windows).chunk(3, -1))
+        parts = zip(*qkv, (bias, bias_last_column))
+        out = join([self.attend(q, k, v, b) for q, k, v, b in parts if len(q)], 0)
+        return window_reverse(self.project_out(out), self.window_size, *x.shape[:3])

@@ -1,0 +1,49 @@
+import sys
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+if sys.version_info >= (3, 13):
+    sys.exit(
+        "hat_arch needs Python 3.10, 3.11 or 3.12: basicsr 1.4.2, which it extends, cannot be built on Python "
+        f"{sys.version_info[0]}.{sys.version_info[1]} (https://github.com/XPixelGroup/BasicSR/issues/725)."
+    )
+
+setup(
+    name="hat-arch",
+    version="0.1.0",
+    description="HAT (Hybrid Attention Transformer, CVPR 2023) for BasicSR, with the `basicsr` command",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["hat_arch", "hat_arch.*"]),
+    package_data={"hat_arch": ["py.typed"]},
+    python_requires=">=3.10,<3.13",
+    install_requires=[
+        "basicsr>=1.4.2,<1.5",
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "numpy>=1.24",
+        "opencv-python>=4.8",
+        "pyyaml>=6",
+        "lmdb>=1.4",
+        "scipy>=1.10",
+        "scikit-image>=0.21",  # the photographs of the demo data set
+        "pydantic>=2.7",  # option files
+        "matplotlib>=3.8",  # curves and comparison pictures
+        "packaging>=23",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT
+        "test": ["pytest>=8", "hypothesis>=6.100", "spandrel>=0.4.2", "ruff>=0.6", "mypy>=1.11", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["basicsr = hat_arch.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+)
