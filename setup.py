@@ -27,7 +27,7 @@ setup(
         "opencv-python>=4.8",
         "pyyaml>=6",
         "lmdb>=1.4",
-        "scipy>=1.10",
+        "scipy>=1.10,<2",
         "scikit-image>=0.21",  # the photographs of the demo data set
         "pydantic>=2.7",  # option files
         "matplotlib>=3.8",  # curves and comparison pictures

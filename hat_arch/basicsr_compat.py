@@ -12,7 +12,10 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -100,3 +103,99 @@ def lend_distutils() -> Iterator[None]:
             del sys.modules[name]
             if module is not None:
                 sys.modules[name] = module
+
+
+@contextlib.contextmanager
+def pipeline_seams(opt: dict[str, Any], argv: list[str], watch: Callable[[Any, dict[str, Any]], Any]) -> Iterator[None]:
+    """Puts the three functions below into `basicsr.train` and `basicsr.test` for the length of the context.
+
+    Args:
+        opt: the checked options.
+        argv: BasicSR's own command line for this run, without the program's name.
+        watch: called with the model that the pipeline built and the pipeline's options; returns the model.
+    """
+    import basicsr.test
+    import basicsr.train
+
+    pipeline_opt: dict[str, Any] = {}  # the very dict that BasicSR's loop reads
+
+    def build_and_watch(model_opt: dict[str, Any]) -> Any:
+        return watch(build_model(model_opt), pipeline_opt)
+
+    def parse(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
+        nonlocal pipeline_opt
+        pipeline_opt, args = parse_checked_options(opt, argv, root_path, is_train)
+        return pipeline_opt, args
+
+    build_model = basicsr.train.build_model
+    changes = [
+        (basicsr.train, "parse_options", parse),
+        (basicsr.test, "parse_options", parse),
+        (basicsr.train, "build_model", build_and_watch),
+        (basicsr.train, "load_resume_state", load_resume_state),
+    ]
+    originals = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    for module, name, value in changes:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in originals:
+            setattr(module, name, value)
+
+
+def parse_checked_options(
+    opt: dict[str, Any], argv: list[str], root_path: str, is_train: bool
+) -> tuple[dict[str, Any], Any]:
+    """BasicSR's `parse_options`, given options that were read and checked already.
+
+    Its own reading is unsafe: a YAML tag can run any code, and ``--force_yml`` is passed to ``exec``. All else that it
+    does (seeds, process groups, paths, debug mode) is kept.
+    """
+    from basicsr.utils import options
+
+    class Checked:  # what yaml.load() wants of a loader
+        def __init__(self, stream: Any) -> None:
+            del stream
+
+        def get_single_data(self) -> dict[str, Any]:
+            return deepcopy(opt)
+
+        def dispose(self) -> None:
+            pass
+
+    ordered_yaml, command_line = options.ordered_yaml, sys.argv
+    options.ordered_yaml, sys.argv = lambda: (Checked, None), [command_line[0], *argv]
+    try:
+        return options.parse_options(root_path, is_train)
+    finally:
+        options.ordered_yaml, sys.argv = ordered_yaml, command_line
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Replaces BasicSR's function, which asks for the CUDA device and so cannot resume on a CPU.
+
+    It also looks for states in the run's own folder rather than in ``experiments/`` of the current one, and passes
+    over a state that cannot be read (the process may have been killed while it was written).
+    """
+    from basicsr.utils import check_resume
+
+    if opt["auto_resume"]:
+        states = Path(opt["path"]["training_states"]).glob("*.state")
+        candidates = sorted((p for p in states if p.stem.isdigit()), key=lambda p: int(p.stem), reverse=True)
+    else:
+        given = opt["path"].get("resume_state")
+        candidates = [Path(given)] if given else []
+
+    for path in candidates:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file makes torch.load raise
+            if not opt["auto_resume"]:
+                raise ValueError(f"{path}: cannot be read as a training state ({error})") from error
+            print(f"{path} is damaged, looking for an earlier state", file=sys.stderr)
+            continue
+        opt["path"]["resume_state"] = str(path)
+        check_resume(opt, state["iter"])
+        return state
+    return None

@@ -175,8 +175,9 @@ class OCAB(Attention):
         parts = []
         for i, j in strips(x, self.window_size):
             k, v = overlapping_windows(kv[:, i : j + before + after], self.window_size, self.key_size).chunk(2, -1)
-            heads = (self.split_heads(z) for z in (window_partition(q[:, i:j], self.window_size), k, v))
-            out = self.project_out(self.attend(*heads, bias))
+            q_ = window_partition(q[:, i:j], self.window_size)
+            out = self.attend(self.split_heads(q_), self.split_heads(k), self.split_heads(v), bias)
+            out = self.project_out(out)
             parts.append(window_reverse(out, self.window_size, len(x), j - i, x.shape[2]))
         return join(parts)
 

@@ -12,6 +12,8 @@ Features arrive and leave as ``(B, H, W, C)``; windows exist only in here. Three
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -175,7 +177,8 @@ class Attention(nn.Module):
     def project_qkv(self, x: Tensor) -> Tensor:
         """``(…, C)`` to ``(…, 3 · heads · d)``, where d is the head width with its padding."""
         extra = -self.head_dim % HEAD_DIM_MULTIPLE
-        weight, bias = self.qkv.weight, self.qkv.bias
+        weight: Tensor = self.qkv.weight
+        bias: Tensor | None = self.qkv.bias
         if extra:
             weight = F.pad(weight.view(3 * self.num_heads, self.head_dim, -1), (0, 0, 0, extra)).flatten(0, 1)
             bias = None if bias is None else F.pad(bias.view(-1, self.head_dim), (0, extra)).flatten()
@@ -184,7 +187,7 @@ class Attention(nn.Module):
     def project_out(self, x: Tensor) -> Tensor:
         """``(…, heads · d)`` to ``(…, C)``."""
         extra = -self.head_dim % HEAD_DIM_MULTIPLE
-        weight = self.proj.weight
+        weight: Tensor = self.proj.weight
         if extra:
             weight = F.pad(weight.view(len(weight), self.num_heads, self.head_dim), (0, extra)).flatten(1)
         return self.proj_drop(linear(x, weight, self.proj.bias))
@@ -194,7 +197,7 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        """Fused attention (paper equation 4).
+        """Attention with a position bias (paper equation 4).
 
         Args:
             q: ``(N, heads, n, d)``; k, v: ``(N, heads, m, d)``.
@@ -204,14 +207,24 @@ class Attention(nn.Module):
             ``(N, n, heads · d)``.
         """
         drop = self.attn_drop if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype)[None], drop, scale=self.scale)
+        bias = bias.to(q.dtype)
+        if q.device.type == "cpu" and torch.is_grad_enabled():  # the fused CPU kernel has no gradient for the bias
+            out = attention(q * self.scale, k, v, bias, drop)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, bias[None], drop, scale=self.scale)
         return out.transpose(1, 2).flatten(2)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, drop: float = 0.0) -> Tensor:
+    """The plain formula, ``softmax(q kᵀ + bias) v``; shapes as for `Attention.attend`, q scaled already."""
+    weights = torch.softmax(q @ k.transpose(-1, -2) + bias, -1)
+    return F.dropout(weights, drop) @ v
 
 
 class WindowAttention(Attention):
     """(Shifted) window multi-head self-attention, (S)W-MSA (paper section 3.2, after Swin)."""
 
-    def __init__(self, dim: int, window_size: int, num_heads: int, **kwargs) -> None:
+    def __init__(self, dim: int, window_size: int, num_heads: int, **kwargs: Any) -> None:
         super().__init__(dim, num_heads, 2 * window_size - 1, **kwargs)
         self.window_size = window_size
 

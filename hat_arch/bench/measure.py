@@ -1,0 +1,256 @@
+"""What every benchmark suite needs: time, memory, a description of the machine, JSON and a table."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from datetime import datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+MIB = 2**20
+SAMPLING_SECONDS = 0.002
+STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
+class BenchmarkError(Exception):
+    """Why a benchmark cannot run, in one line for the terminal."""
+
+    exit_code = 2
+
+
+class WrongResultError(BenchmarkError):
+    """What was measured does not compute the same, so that its speed says nothing."""
+
+    exit_code = 1
+
+
+def pick_device(name: str) -> torch.device:
+    """``cpu``, ``cuda``, or for ``auto`` CUDA where there is one.
+
+    Raises:
+        BenchmarkError: CUDA was asked for and is not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BenchmarkError("--device cuda: PyTorch sees no CUDA device here")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def settings_of_torch(threads: int | None) -> Iterator[None]:
+    """Runs its block with this many CPU threads (None: as many as before) and with fp32 that is not TF32."""
+    before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.set_num_threads(threads or before[0])
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before[1:]
+
+
+def alternate(
+    calls: Mapping[str, Callable[[], object]], runs: int, warmups: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Times the calls in turn, a, b, a, b, …: what slows the machine for a while slows all of them.
+
+    Returns:
+        Seconds of each of the ``runs`` timed calls, by name. On CUDA the device is idle before and after each.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for run in range(-warmups, runs):
+        for name, call in calls.items():
+            _synchronize(device)
+            start = time.perf_counter()
+            call()
+            _synchronize(device)
+            if run >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def summary(seconds: Sequence[float]) -> dict[str, Any]:
+    """Median, minimum, maximum, and every run, all in seconds."""
+    return {
+        "median": statistics.median(seconds),
+        "min": min(seconds),
+        "max": max(seconds),
+        "runs": list(seconds),
+    }
+
+
+def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    """Median of the ratios of runs that stood side by side."""
+    return statistics.median(a / b for a, b in zip(numerators, denominators))
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """Memory that a call needed beyond what was held before it."""
+
+    extra_mib: float
+    """Peak while it ran, minus before, in MiB."""
+    before_mib: float
+    """Held before it, in MiB."""
+    method: str
+    """How it was measured."""
+
+
+def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
+    """Runs ``call`` once: on CUDA counts PyTorch's allocations, on a CPU the resident memory of this process.
+
+    For a CPU call it in a process of its own (`in_fresh_process`), where no earlier work has left memory to reuse.
+
+    Raises:
+        BenchmarkError: the CPU's system has no ``/proc``.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        _synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device) / MIB
+        call()
+        _synchronize(device)
+        peak = torch.cuda.max_memory_allocated(device) / MIB
+        return PeakMemory(peak - before, before, "torch.cuda.max_memory_allocated")
+
+    if not STATUS.exists():
+        raise BenchmarkError("memory on a CPU can be measured on Linux only; pass --no_memory to measure time alone")
+    _return_free_memory()
+    try:
+        CLEAR_REFS.write_text("5")
+    except OSError:
+        return _peak_by_sampling(call)
+    before = _status_mib("VmRSS")
+    call()
+    return PeakMemory(_status_mib("VmHWM") - before, before, "VmHWM after clear_refs")
+
+
+def _peak_by_sampling(call: Callable[[], object]) -> PeakMemory:
+    before = peak = _status_mib("VmRSS")
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(SAMPLING_SECONDS):
+            peak = max(peak, _status_mib("VmRSS"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        call()
+    finally:
+        done.set()
+        watcher.join()
+    return PeakMemory(peak - before, before, f"VmRSS every {1000 * SAMPLING_SECONDS:g} ms")
+
+
+def _status_mib(key: str) -> float:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
+    return int(line.split()[1]) / 1024
+
+
+def _return_free_memory() -> None:
+    """Has glibc hand back what was freed, else the call would reuse it and seem to need less."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def in_fresh_process(function: Callable[..., T], *args: object) -> T:
+    """``function(*args)`` in a new Python process; a module-level function with arguments that pickle.
+
+    Raises:
+        BenchmarkError: the process died. What ``function`` raises is raised here too.
+    """
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(function, *args).result()
+    except BrokenProcessPool as error:
+        raise BenchmarkError(
+            "the measuring process was killed, perhaps for want of memory; try smaller sizes"
+        ) from error
+
+
+def environment(device: torch.device, *packages: str) -> dict[str, Any]:
+    """The machine, the thread count now in force, and the versions of Python, torch and ``packages``."""
+    return {
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "cpu": cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "cuda": torch.version.cuda,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            **{package.replace("-", "_"): importlib.metadata.version(package) for package in packages},
+        },
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def cpu_name() -> str:
+    """The CPU's model, from ``/proc/cpuinfo`` where there is one."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe(machine: Mapping[str, Any]) -> str:
+    """One line about an `environment`."""
+    name = machine["device_name"]
+    if machine["device"] == "cpu":
+        name += f" ({machine['cpu_capability']})"
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{name}, {machine['cores']} cores, {machine['threads']} threads, {versions}, {machine['date']}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns, the first to the left, the others to the right."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    first, *others = widths
+    return "\n".join(
+        "  ".join([line[0].ljust(first), *(cell.rjust(width) for cell, width in zip(line[1:], others))])
+        for line in lines
+    )
+
+
+def write_json(result: Mapping[str, Any], path: Path) -> None:
+    """Writes ``path`` whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,48 @@
+"""The ``basicsr`` command. Each verb is a small module here that parses, calls the library and prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__, plugins
+from ..config import ConfigError
+from . import bench, data, info, report, run
+
+USER_ERROR = 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="basicsr",
+        description="Train, test and benchmark super-resolution networks with BasicSR; HAT is built in.",
+        epilog="Start with: make demo. Each command explains itself: basicsr train --help",
+    )
+    parser.add_argument("--version", action="version", version=f"hat_arch {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (run, report, data, info, bench):
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        Exit code: 0 done, 1 something is wrong (``doctor``), 2 the user can mend it and was told how, 130 stopped by
+        Ctrl-C.
+    """
+    args = build_parser().parse_args(argv)
+    args.installed_plugins, broken = plugins.load_installed()
+    for line in broken:
+        print(f"basicsr: {line}", file=sys.stderr)
+    try:
+        plugins.load_local(getattr(args, "plugin", ()))
+        return args.run(args)
+    except (ConfigError, plugins.PluginError) as error:
+        print(f"basicsr: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("basicsr: stopped", file=sys.stderr)
+        return 130

@@ -1,0 +1,84 @@
+"""``basicsr bench``: HAT beside another implementation of it, measured in the same run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from hat_arch.bench import NETWORKS
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds ``bench`` and its suites; ``args.run(args)`` returns the exit code."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="measure speed and memory against spandrel's HAT",
+        description="Measures HAT beside spandrel's HAT, with the same weights, in the same run.",
+    )
+    parser.set_defaults(run=run)
+    suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
+    _add_infer(suites)
+
+
+def _add_infer(suites: argparse._SubParsersAction) -> None:
+    parser = suites.add_parser(
+        "infer",
+        help="time and memory of one forward pass",
+        description="Times one forward pass of both networks in turn and measures the memory it needs.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    sides = "pixels: one side, or height and width"
+    add = parser.add_argument
+    add("--network", choices=list(NETWORKS), default="HAT", help="official ×4 network to measure")
+    add("--size", nargs="+", type=int, default=[64], metavar="PX", help=f"input that is timed, in {sides}")
+    add("--memory_size", nargs="+", type=int, default=[256], metavar="PX", help=f"input for memory, in {sides}")
+    add("--no_memory", action="store_true", help="measure time alone")
+    add("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16 runs both networks under autocast")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes CUDA where there is one")
+    add("--runs", type=int, default=7, metavar="N", help="timed forward passes of each network")
+    add("--threads", type=int, metavar="N", help="CPU threads, by default as many as PyTorch chooses")
+    add("--out", type=Path, metavar="FILE", help="JSON file to write, by default named in experiments/benchmarks")
+    parser.set_defaults(measure=_infer)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the chosen suite: 0, or 1 for a wrong result, 2 for what cannot be measured."""
+    from hat_arch.bench.measure import BenchmarkError
+
+    try:
+        args.measure(args)
+    except (BenchmarkError, OSError) as error:
+        print(error, file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    return 0
+
+
+def _infer(args: argparse.Namespace) -> None:
+    from hat_arch.bench import infer
+    from hat_arch.bench.measure import write_json
+
+    settings = infer.InferSettings(
+        network=args.network,
+        size=_size("--size", args.size),
+        memory_size=None if args.no_memory else _size("--memory_size", args.memory_size),
+        precision=args.precision,
+        device=args.device,
+        runs=args.runs,
+        threads=args.threads,
+    )
+    result = infer.run(settings, progress=lambda message: print(f"{message} …", file=sys.stderr, flush=True))
+    print(infer.report(result))
+    path = args.out or infer.default_path(result)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(result, path)
+    print(path)
+
+
+def _size(option: str, sides: list[int]) -> tuple[int, int]:
+    """Height and width from one side or both."""
+    from hat_arch.bench.measure import BenchmarkError
+
+    if len(sides) > 2:
+        raise BenchmarkError(f"{option} {' '.join(map(str, sides))}: give one side, or height and width")
+    return sides[0], sides[-1]

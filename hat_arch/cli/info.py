@@ -1,0 +1,85 @@
+"""``basicsr archs`` and ``basicsr doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import inspect
+import os
+import platform
+import shutil
+import sys
+
+import torch
+from basicsr.utils import registry
+
+from .. import basicsr_compat
+
+PACKAGES = ("hat-arch", "basicsr", "torch", "torchvision", "numpy", "opencv-python", "lmdb", "scipy", "scikit-image")
+REGISTRIES = (
+    registry.ARCH_REGISTRY,
+    registry.MODEL_REGISTRY,
+    registry.DATASET_REGISTRY,
+    registry.LOSS_REGISTRY,
+    registry.METRIC_REGISTRY,
+)
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    archs = commands.add_parser("archs", help="list what an option file can name as a type")
+    archs.add_argument("--plugin", action="append", default=[], help="file or module to import first")
+    archs.set_defaults(run=list_registries)
+    doctor = commands.add_parser("doctor", help="versions, devices, fixes in force, and what is wrong")
+    doctor.set_defaults(run=examine)
+
+
+def list_registries(args: argparse.Namespace) -> int:
+    for names in REGISTRIES:
+        print(f"{names._name}s")
+        for name, cls in sorted(names, key=lambda item: item[0].lower()):
+            package = cls.__module__.partition(".")[0]
+            summary = (inspect.getdoc(cls) or "").split("\n")[0]
+            print(f"  {name:<32}{package:<14}{summary[:72]}")
+    return 0
+
+
+def examine(args: argparse.Namespace) -> int:
+    """Prints what is installed and in force; returns 1 if something must be mended."""
+    problems = []
+    print(f"Python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
+    for package in PACKAGES:
+        try:
+            print(f"  {package:<16}{importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            print(f"  {package:<16}missing")
+            problems.append(f"{package} is missing: pip install {package}")
+
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            memory = torch.cuda.get_device_properties(i).total_memory / 2**30
+            print(f"GPU {i}: {torch.cuda.get_device_name(i)}, {memory:.0f} GiB")
+    else:
+        print("No GPU: everything runs on the CPU")
+        if shutil.which("nvidia-smi") and torch.version.cuda is None:
+            problems.append(
+                "this machine has an NVIDIA driver, but torch is a CPU build: install torch from pytorch.org"
+            )
+        elif shutil.which("nvidia-smi"):
+            problems.append(
+                f"torch was built for CUDA {torch.version.cuda}, which the NVIDIA driver here does not serve"
+            )
+
+    print("Fixes in force:" if basicsr_compat.ACTIVE else "No fixes needed")
+    for line in basicsr_compat.ACTIVE:
+        print(f"  {line}")
+    for line in args.installed_plugins:
+        print(f"Plugin: {line}")
+    if not os.access(os.curdir, os.W_OK):
+        problems.append(f"{os.getcwd()} cannot be written to: runs would have nowhere to go")  # noqa: PTH109
+    free = shutil.disk_usage(os.curdir).free / 2**30
+    print(f"Free disk here: {free:.1f} GiB")
+    if free < 2:
+        problems.append(f"only {free:.1f} GiB of disk are free here; a checkpoint of HAT and its state take 0.4 GiB")
+    for line in problems:
+        print(f"PROBLEM: {line}", file=sys.stderr)
+    return 1 if problems else 0

@@ -1,0 +1,52 @@
+"""``basicsr report``: what a run has come to, in two numbers and two pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .. import config
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="training curves and a comparison picture of a run",
+        description="Reads experiments/NAME and draws comparison.png (LR, bicubic, ours, GT) and curves.png there.",
+    )
+    parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file the run was trained with")
+    parser.add_argument("--weights", metavar="FILE", help="default: experiments/NAME/models/net_g_latest.pth")
+    parser.add_argument("--plugin", action="append", default=[], help="file or module to import first")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from .. import report
+
+    opt = config.load(args.opt, is_train=True)
+    folder = Path("experiments") / opt["name"]
+    weights = Path(args.weights) if args.weights else folder / "models" / "net_g_latest.pth"
+    if not weights.is_file():
+        raise config.ConfigError(f"no weights '{weights}'; train first: basicsr train -opt {args.opt}")
+    if not any(name.startswith("val") for name in opt["datasets"]):
+        raise config.ConfigError(f"{args.opt}: datasets has no validation set to report on")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    comparisons = report.compare(opt, report.load_trained(opt, weights))
+    print(f"PSNR-Y on held-out images, {weights}")
+    for c in comparisons:
+        print(f"  {c.name:<16} bicubic {c.psnr_bicubic:.2f} dB   ours {c.psnr_ours:.2f} dB")
+    mean_bicubic = sum(c.psnr_bicubic for c in comparisons) / len(comparisons)
+    mean_ours = sum(c.psnr_ours for c in comparisons) / len(comparisons)
+    print(
+        f"  {'mean':<16} bicubic {mean_bicubic:.2f} dB   ours {mean_ours:.2f} dB   {mean_ours - mean_bicubic:+.2f} dB"
+    )
+
+    picture, curves = folder / "comparison.png", folder / "curves.png"
+    report.draw_comparison(comparisons, picture)
+    print(picture)
+    if report.draw_curves(Path("tb_logger") / opt["name"], mean_bicubic, curves):
+        print(curves)
+    else:
+        print("no curves: the run has no TensorBoard log (logger: use_tb_logger: true)")
+    return 0

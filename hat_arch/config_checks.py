@@ -1,0 +1,245 @@
+"""The checks that `hat_arch.config.load` makes once the types of the options are right."""
+
+from __future__ import annotations
+
+import difflib
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler
+from basicsr.utils import registry
+from pydantic import BaseModel
+
+from . import schema
+from .config import DATA_REMEDY, SCHEDULERS, Key, _Report, has_gpu, notice, parameters, words_in_source
+
+Options = dict[str, Any]
+
+
+def networks(opt: Options) -> list[str]:
+    """Keys of the networks: ``network_g``, and ``network_d`` and others where the model has them."""
+    return [key for key in opt if key.startswith("network_") and isinstance(opt[key], dict)]
+
+
+def registered_names(opt: Options, report: _Report) -> None:
+    """Every ``type`` must be in its registry."""
+    _registered(registry.MODEL_REGISTRY, ("model_type",), opt["model_type"], report)
+    for name in networks(opt):
+        _registered(registry.ARCH_REGISTRY, (name, "type"), opt[name].get("type"), report)
+    for name, dataset in opt["datasets"].items():
+        _registered(registry.DATASET_REGISTRY, ("datasets", name, "type"), dataset["type"], report)
+    for name, metric in ((opt.get("val") or {}).get("metrics") or {}).items():
+        _registered(registry.METRIC_REGISTRY, ("val", "metrics", name, "type"), metric.get("type"), report)
+    for name, loss in _losses(opt):
+        _registered(registry.LOSS_REGISTRY, ("train", name, "type"), loss.get("type"), report)
+
+
+def _losses(opt: Options) -> list[tuple[str, Options]]:
+    return [(k, v) for k, v in (opt.get("train") or {}).items() if k.endswith("_opt") and isinstance(v, dict)]
+
+
+def _registered(names: registry.Registry, key: Key, name: Any, report: _Report) -> None:
+    if name is None:
+        report.add(key, "is missing")
+    elif name not in names and f"{name}_basicsr" not in names:  # Registry.get tries both
+        known = sorted(names.keys())
+        near = difflib.get_close_matches(str(name), known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else "`basicsr archs` lists all"
+        report.add(key, f"no {names._name} '{name}' is registered; {hint}")
+
+
+def unknown_keys(opt: Options, model: type[BaseModel], report: _Report) -> None:
+    """Every key must be in the schema, or read by the class that the section is for."""
+    of_model = words_in_source(registry.MODEL_REGISTRY.get(opt["model_type"]))
+    of_networks = {
+        f"{stem}_{name.removeprefix('network_')}"
+        for name in networks(opt)
+        for stem in ("pretrain_network", "param_key", "strict_load")
+    }
+    of_networks.add("ignore_resume_networks")
+
+    _section(opt, (), model, {*networks(opt), *of_model, "find_unused_parameters"}, report)
+    _section(opt["path"], ("path",), schema.PathOptions, of_networks, report)
+    if "train" in opt:
+        _section(opt["train"], ("train",), schema.Train, of_model, report)
+        _section(opt["logger"], ("logger",), schema.Logger, (), report)
+    if opt.get("val"):
+        _section(opt["val"], ("val",), schema.Val, of_model, report)
+    for name, dataset in opt["datasets"].items():
+        key = ("datasets", name)
+        if name.split("_")[0] not in ("train", "val", "test"):
+            report.add(key, "a data set is named train, val, val_2, …, or test_1, test_2, …")
+        extra = words_in_source(registry.DATASET_REGISTRY.get(dataset["type"]))
+        _section(dataset, key, schema.Dataset, {*extra, "num_prefetch_queue", "persistent_workers"}, report)
+
+
+def _section(values: Options, key: Key, model: type[BaseModel], extra: Iterable[str], report: _Report) -> None:
+    known = {*model.model_fields, *extra}
+    for name in values:
+        if name not in known:
+            report.unknown((*key, name), model.model_fields)
+
+
+def arguments(opt: Options, report: _Report) -> None:
+    """Arguments of networks, optimizers, schedulers, losses and metrics against the signatures of what they name."""
+    for name in networks(opt):
+        cls = registry.ARCH_REGISTRY.get(opt[name]["type"])
+        _call(opt[name], (name,), cls.__init__, 1, report)
+    for name, metric in ((opt.get("val") or {}).get("metrics") or {}).items():
+        extra = {"better"}  # read by BasicSR's models
+        function = registry.METRIC_REGISTRY.get(metric["type"])
+        _call(metric, ("val", "metrics", name), function, 0, report, ignored=extra, given={"img", "img2"})
+    for name, loss in _losses(opt):
+        _call(loss, ("train", name), registry.LOSS_REGISTRY.get(loss["type"]).__init__, 1, report)
+
+    train = opt.get("train") or {}
+    for name, optimizer in ((k, v) for k, v in train.items() if k.startswith("optim_") and isinstance(v, dict)):
+        cls = getattr(torch.optim, str(optimizer.get("type")), None)
+        if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+            report.add(("train", name, "type"), f"torch.optim has no optimizer {optimizer.get('type')!r}; try 'Adam'")
+            continue
+        _call(optimizer, ("train", name), cls.__init__, 2, report)
+    if train:
+        kind = train["scheduler"].get("type")
+        if kind not in SCHEDULERS:
+            report.add(("train", "scheduler", "type"), f"is {kind!r}; it may be {', '.join(SCHEDULERS)}")
+        else:
+            _call(train["scheduler"], ("train", "scheduler"), getattr(lr_scheduler, SCHEDULERS[kind]), 1, report)
+
+
+def _call(
+    values: Options,
+    key: Key,
+    function: Any,
+    skip: int,
+    report: _Report,
+    ignored: Iterable[str] = (),
+    given: Iterable[str] = (),
+) -> None:
+    named, needed, takes_any = parameters(function, skip)
+    passed = set(values) - {"type", *ignored}
+    for name in sorted(passed - named):
+        if not takes_any or difflib.get_close_matches(name, named, 1, 0.8):  # a typo, even where others are allowed
+            report.unknown((*key, name), named - set(given))
+    for name in sorted(needed - passed - set(given)):
+        report.add(key, f"'{name}' is missing")
+
+
+def datasets(opt: Options, report: _Report, is_train: bool) -> None:
+    """Folders, stores and files must exist; patches must fit the scale."""
+    phases = {name.split("_")[0] for name in opt["datasets"]}
+    if is_train and "train" not in phases:
+        report.add(("datasets",), "has no 'train'")
+    if is_train and opt.get("val") and not opt["val"].get("val_freq"):
+        report.add(("val", "val_freq"), "is missing")
+    for name, dataset in opt["datasets"].items():
+        key = ("datasets", name)
+        words = words_in_source(registry.DATASET_REGISTRY.get(dataset["type"]))
+        for root in ("dataroot_gt", "dataroot_lq"):
+            if dataset.get(root) is None and root in words:
+                report.add(key, f"'{root}' is missing")
+        for option, value in dataset.items():
+            if option.startswith("dataroot") and value is not None:
+                for folder in value if isinstance(value, list) else [value]:
+                    _data_folder((*key, option), Path(folder).expanduser(), dataset, report)
+        meta = dataset.get("meta_info_file")
+        if meta and not Path(meta).is_file():
+            report.add((*key, "meta_info_file"), f"no file '{meta}'{_looked_in(meta)}")
+        if name == "train":
+            for needed in ("batch_size_per_gpu", "num_worker_per_gpu", "gt_size", "use_hflip", "use_rot"):
+                if dataset.get(needed) is None and (needed in words or needed.endswith("_per_gpu")):
+                    report.add(key, f"'{needed}' is missing")
+            gt_size = dataset.get("gt_size")
+            if gt_size and gt_size % opt["scale"]:
+                report.add((*key, "gt_size"), f"{gt_size} is not a multiple of scale {opt['scale']}")
+
+
+def _data_folder(key: Key, folder: Path, dataset: Options, report: _Report) -> None:
+    if dataset["io_backend"]["type"] == "lmdb":
+        if folder.suffix != ".lmdb":
+            report.add(key, f"'{folder}' is no LMDB store; its name must end in .lmdb")
+        elif not folder.is_dir():
+            report.add(key, f"no LMDB store '{folder}'{_looked_in(folder)}", DATA_REMEDY)
+        else:
+            for needed in ("data.mdb", "meta_info.txt"):
+                if not (folder / needed).is_file():
+                    report.add(key, f"LMDB store '{folder}' has no {needed}; make it anew")
+    elif not folder.is_dir():
+        report.add(key, f"no folder '{folder}'{_looked_in(folder)}", DATA_REMEDY)
+    elif not any(folder.iterdir()):
+        report.add(key, f"folder '{folder}' is empty")
+
+
+def _looked_in(path: str | Path) -> str:
+    return "" if Path(path).is_absolute() else f" (looked in {Path.cwd()})"
+
+
+def devices(opt: Options, report: _Report, launcher: str) -> None:
+    """Settles ``num_gpu``: without a GPU, 0."""
+    if not has_gpu():
+        if launcher != "none":
+            report.add((), f"--launcher {launcher} is for GPUs, and PyTorch sees none here; run without it")
+        elif opt["num_gpu"] not in (0, "auto"):
+            notice(f"num_gpu: {opt['num_gpu']}, but PyTorch sees no GPU: running on the CPU")
+        opt["num_gpu"] = 0
+    elif opt["num_gpu"] != "auto" and opt["num_gpu"] > torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        report.add(("num_gpu",), f"is {opt['num_gpu']}, but there are {count} here; 'auto' takes all")
+
+
+def network(opt: Options, report: _Report) -> None:
+    """Networks must be buildable, enlarge by the scale, and fit their weights."""
+    upscale = opt["network_g"].get("upscale", opt["scale"])
+    if upscale != opt["scale"]:
+        report.add(("network_g", "upscale"), f"is {upscale}, but scale is {opt['scale']}")
+        return
+    for name in networks(opt):
+        try:
+            cls = registry.ARCH_REGISTRY.get(opt[name]["type"])
+            net = cls(**{key: value for key, value in opt[name].items() if key != "type"})
+        except Exception as error:  # a constructor may raise anything
+            report.add((name,), f"{opt[name]['type']} cannot be built: {' '.join(str(error).split())}")
+            continue
+        short = name.removeprefix("network_")
+        weights = opt["path"].get(f"pretrain_network_{short}")
+        if weights:
+            strict = opt["path"].get(f"strict_load_{short}", True)
+            _weights(("path", f"pretrain_network_{short}"), weights, net, opt, short, strict, report)
+    resume = opt["path"].get("resume_state")
+    if resume and not Path(resume).expanduser().is_file():
+        report.add(("path", "resume_state"), f"no file '{resume}'{_looked_in(resume)}")
+
+
+def _weights(
+    key: Key, file: str, net: torch.nn.Module, opt: Options, short: str, strict: bool, report: _Report
+) -> None:
+    path = Path(file).expanduser()
+    if not path.is_file():
+        report.add(key, f"no file '{file}'{_looked_in(file)}")
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+        report.add(key, f"'{file}' cannot be read as weights: {str(error).splitlines()[0]}")
+        return
+    wanted = opt["path"].get(f"param_key_{short}") or "params"
+    if wanted not in content and "params" in content:
+        wanted = "params"
+    if wanted not in content:
+        names = ", ".join(list(content)[:4]) if isinstance(content, dict) else type(content).__name__
+        report.add(("path", f"param_key_{short}"), f"'{file}' has no '{wanted}'; it has: {names}")
+        return
+    have = {name.removeprefix("module."): tensor.shape for name, tensor in content[wanted].items()}
+    need = {name: tensor.shape for name, tensor in net.state_dict().items()}
+    missing, extra = need.keys() - have.keys(), have.keys() - need.keys()
+    other = [name for name in need.keys() & have.keys() if need[name] != have[name]]
+    if (strict and (missing or extra or other)) or len(missing) == len(need):
+        example = sorted(other or missing or extra)[0]
+        report.add(
+            key,
+            f"'{file}' does not fit network_{short}: {len(missing)} weights missing, {len(extra)} unknown, {len(other)} "
+            f"of another shape (such as {example}); the network's arguments must be those it was trained with",
+        )

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from hat_arch import basicsr_compat, cli
+
+
+def run(capsys, *args):
+    code = cli.main(args)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_archs_lists_hat_beside_basicsrs_own(capsys):
+    code, out, _ = run(capsys, "archs")
+    assert code == 0
+    for name, package in (("HAT", "hat_arch"), ("SwinIR", "basicsr"), ("HATModel", "hat_arch"), ("L1Loss", "basicsr")):
+        assert re.search(rf"^  {name} +{package} ", out, re.M), out
+
+
+def test_doctor_tells_versions_devices_and_fixes(capsys):
+    code, out, err = run(capsys, "doctor")
+    assert code == (1 if "PROBLEM" in err else 0)
+    assert re.search(r"basicsr +1\.4\.2", out)
+    assert torch.__version__ in out
+    assert ("No GPU" in out) == (not torch.cuda.is_available())
+    for line in basicsr_compat.ACTIVE:
+        assert line in out
+
+
+def test_doctor_finds_a_read_only_folder(capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    code, _, err = run(capsys, "doctor")
+    assert code == 1 and "cannot be written to" in err
+
+
+@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["test", "--help"], ["data", "demo", "--help"]])
+def test_every_command_explains_itself(capsys, args):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(args)
+    assert stop.value.code == 0
+    assert "usage: basicsr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("args", [[], ["trian"], ["train"], ["train", "-opt", "a.yml", "--launcher", "mpi"]])
+def test_wrong_usage_exits_with_2(capsys, args):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(args)
+    assert stop.value.code == 2
+
+
+def test_report_without_weights_says_what_to_do(capsys, tmp_path, monkeypatch, options, write_options):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "report", "-opt", str(write_options(options)))
+    assert code == 2 and "no weights 'experiments/tiny/models/net_g_latest.pth'; train first" in err
+
+
+def test_data_demo_keeps_what_is_there(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets/demo").mkdir(parents=True)
+    code, out, _ = run(capsys, "data", "demo")
+    assert code == 0 and "there already" in out
