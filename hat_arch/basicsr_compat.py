@@ -27,6 +27,8 @@ _schemas: list[torch.library.Library] = []  # a schema lives as long as the obje
 
 def make_importable() -> None:
     """Applies what this machine needs for ``import basicsr`` to work, and imports it."""
+    if "basicsr" in sys.modules:
+        return
     declare_torchvision_operators()
     alias_functional_tensor()
     with lend_distutils():

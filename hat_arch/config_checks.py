@@ -240,6 +240,6 @@ def _weights(
         example = sorted(other or missing or extra)[0]
         report.add(
             key,
-            f"'{file}' does not fit network_{short}: {len(missing)} weights missing, {len(extra)} unknown, {len(other)} "
-            f"of another shape (such as {example}); the network's arguments must be those it was trained with",
+            f"'{file}' does not fit network_{short}: {len(missing)} weights missing, {len(extra)} unknown, "
+            f"{len(other)} of another shape (such as {example}); give the arguments that it was trained with",
         )

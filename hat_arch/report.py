@@ -16,7 +16,7 @@ from basicsr.utils import tensor2img
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .archs.hat_arch import pad_to_multiple
+from .archs.layers import pad_to_multiple
 from .data.prepare import bicubic
 
 matplotlib.use("Agg")

@@ -171,7 +171,6 @@ def test_nothing_is_repaired_twice():
     assert before == basicsr_compat.ACTIVE
 
 
-@pytest.mark.xfail(strict=True, reason="lend_distutils adds its line to ACTIVE at every call")
 def test_nothing_is_repaired_twice_without_distutils(lent):
     assert lent["active again"] == lent["active"]
 

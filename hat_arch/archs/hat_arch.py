@@ -15,15 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .layers import DropPath, Mlp, join, pad_to_multiple, strips, upsampling
 from .window_attention import (
     Attention,
-    Linear,
     WindowAttention,
-    join,
     overlapping_windows,
     relative_position_index,
     shift_masks,
-    strips,
     window_partition,
     window_reverse,
 )
@@ -64,36 +62,6 @@ class CAB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # B, H, W, C
         return self.cab(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
-
-    def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
-        super().__init__()
-        self.fc1 = Linear(dim, hidden)
-        self.fc2 = Linear(hidden, dim)
-        self.drop = nn.Dropout(drop)
-
-    def forward(self, x: Tensor) -> Tensor:  # B, H, W, C
-        return join([self.narrow(F.gelu(self.fc1(x[:, i:j]))) for i, j in strips(x)])
-
-    def narrow(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(x)))
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training, drops the branch of a sample with probability ``rate``."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.rate or not self.training:
-            return x
-        keep = x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(1 - self.rate)
-        return x * keep.div_(1 - self.rate)
 
 
 class HAB(nn.Module):
@@ -239,35 +207,6 @@ class PatchEmbed(nn.Module):
         return x if self.norm is None else self.norm(x)
 
 
-def upsampling(scale: int, num_feat: int) -> nn.Sequential:
-    """Convolutions and pixel shuffles that enlarge by ``scale``: a power of two, or 3."""
-    if scale == 3:
-        steps = [3]
-    elif scale >= 1 and scale & (scale - 1) == 0:
-        steps = [2] * int(math.log2(scale))
-    else:
-        raise ValueError(f"upscale is {scale}; it may be 3 or a power of two")
-    layers: list[nn.Module] = []
-    for step in steps:
-        layers += [nn.Conv2d(num_feat, step * step * num_feat, 3, 1, 1), nn.PixelShuffle(step)]
-    return nn.Sequential(*layers)
-
-
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pads ``(…, C, H, W)`` at the bottom and right to multiples of ``multiple``.
-
-    Pixels are mirrored (the border pixel is not repeated) where the image is large enough for it, else replicated.
-    """
-    for dim, sides in ((-1, (0, 1)), (-2, (2, 3))):
-        size = x.shape[dim]
-        extra = -size % multiple
-        if extra:
-            pads = [0, 0, 0, 0]
-            pads[sides[1]] = extra
-            x = F.pad(x, pads, "reflect" if extra < size else "replicate")
-    return x
-
-
 class HAT(nn.Module):
     """Hybrid Attention Transformer.
 
@@ -358,7 +297,7 @@ class HAT(nn.Module):
         shift = 0 if min(resolution) <= window_size else window_size // 2
         mean = torch.tensor(RGB_MEAN if in_chans == 3 else (0.0,)).view(1, -1, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("relative_position_index_SA", relative_position_index(window_size, window_size))
+        self.register_buffer("relative_position_index_SA", relative_position_index(window_size))
         key_size = overlap_size(window_size, overlap_ratio)
         self.register_buffer("relative_position_index_OCA", relative_position_index(window_size, key_size))
         self.register_buffer("shift_masks", shift_masks(window_size, shift), persistent=False)

@@ -18,29 +18,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .layers import Linear, join, linear, strips
+
 HEAD_DIM_MULTIPLE = 8
-STRIP_TOKENS_CPU = 2048  # pixels that go through attention or MLP at a time, see `strips`
-STRIP_TOKENS = 65536
 MASK_VALUE = -100.0  # the value of the official code, kept for equal results
 
 
-def relative_position_index(window_size: int, key_size: int) -> Tensor:
+def relative_position_index(window_size: int, key_size: int | None = None) -> Tensor:
     """Row of the bias table for each query and key of a window (paper section 3.2; the official buffers).
 
     Args:
         window_size: side of the query window, in tokens.
-        key_size: side of the key window around the same centre, at least ``window_size``.
+        key_size: side of the key window around the same centre, for overlapping cross-attention; None for
+            self-attention.
 
     Returns:
-        int64 of shape ``(window_size², key_size²)``. For ``key_size == window_size`` the values are those of Swin's
-        self-attention. Else they are those of the official overlapping cross-attention, of which some are negative
-        and count from the end of the table: take them modulo ``(window_size + key_size - 1)²``.
+        int64 of shape ``(window_size², key_size²)``. For self-attention the values are Swin's. Those of the official
+        cross-attention run the other way, and some are negative and count from the end of the table: take them
+        modulo ``(window_size + key_size - 1)²``.
     """
     query = _grid(window_size)  # n, 2
-    key = _grid(key_size)  # m, 2
-    if key_size == window_size:
-        offset = query[:, None] - key[None] + window_size - 1
+    if key_size is None:
+        offset = query[:, None] - query[None] + window_size - 1
+        key_size = window_size
     else:
+        key = _grid(key_size)  # m, 2
         offset = key[None] - query[:, None] + window_size - key_size + 1
     return offset[..., 0] * (window_size + key_size - 1) + offset[..., 1]
 
@@ -86,51 +88,6 @@ def overlapping_windows(x: Tensor, window_size: int, key_size: int) -> Tensor:
     """
     x = x.unfold(1, key_size, window_size).unfold(2, key_size, window_size)  # B, nH, nW, C, key, key
     return x.permute(2, 1, 0, 4, 5, 3).reshape(-1, key_size * key_size, x.shape[3])
-
-
-def strips(x: Tensor, multiple: int = 1) -> list[tuple[int, int]]:
-    """Ranges of rows of ``(B, H, W, C)`` to treat one after the other, in steps of ``multiple`` rows.
-
-    Without gradients each has about `STRIP_TOKENS` pixels: temporary memory does not grow with the image, and on a
-    CPU it stays in the cache. For training, and for compilers that plan memory themselves, it is one range.
-    """
-    b, h, w, _ = x.shape
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return [(0, h)]
-    budget = STRIP_TOKENS_CPU if x.device.type == "cpu" else STRIP_TOKENS
-    rows = max(1, budget // (b * w * multiple)) * multiple
-    return [(start, min(start + rows, h)) for start in range(0, h, rows)]
-
-
-def join(parts: list[Tensor], dim: int = 1) -> Tensor:
-    """`torch.cat` that does not copy a single part."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
-
-
-class Linear(nn.Linear):
-    """`torch.nn.Linear` over ``(B, H, W, C)`` or ``(N, n, C)``.
-
-    In fp32 on a CPU it runs as a 1×1 convolution, for which PyTorch's oneDNN is faster than its BLAS (1.1 to 1.5
-    times where it was measured, see experiments/benchmarks). Elsewhere it is the plain linear layer.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`torch.nn.functional.linear`, by the route that suits the device (see `Linear`)."""
-    as_convolution = (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and torch.backends.mkldnn.is_available()
-    )
-    if not as_convolution:
-        return F.linear(x, weight, bias)
-    image = x if x.dim() == 4 else x[None]
-    y = F.conv2d(image.permute(0, 3, 1, 2), weight[:, :, None, None], bias).permute(0, 2, 3, 1)
-    return y if x.dim() == 4 else y[0]
 
 
 class Attention(nn.Module):

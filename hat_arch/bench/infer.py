@@ -100,13 +100,13 @@ def run(
     _check_sizes(settings, config)
     device = pick_device(settings.device)
     with settings_of_torch(settings.threads):
+        machine = environment(device, "spandrel", "hat-arch")
         progress(f"timing at {_times(settings.size)}, {settings.runs} runs of each")
         networks = build_networks(config, device)
         image = make_image(settings.size, config, device)
         calls = {name: _forward(network, image, settings.precision) for name, network in networks.items()}
         difference = compare(calls[PEER](), calls[OURS](), settings.precision)
         seconds = alternate(calls, settings.runs, WARMUPS - 1, device)
-        machine = environment(device, "spandrel", "hat-arch")
     return {
         "suite": "infer",
         "network": settings.network,

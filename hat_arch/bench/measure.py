@@ -198,7 +198,7 @@ def in_fresh_process(function: Callable[..., T], *args: object) -> T:
 
 
 def environment(device: torch.device, *packages: str) -> dict[str, Any]:
-    """The machine, the thread count now in force, and the versions of Python, torch and ``packages``."""
+    """The machine, its threads and load of this moment, and the versions of Python, torch and ``packages``."""
     return {
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
@@ -206,6 +206,7 @@ def environment(device: torch.device, *packages: str) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
         "cuda": torch.version.cuda,
         "versions": {
@@ -231,8 +232,9 @@ def describe(machine: Mapping[str, Any]) -> str:
     name = machine["device_name"]
     if machine["device"] == "cpu":
         name += f" ({machine['cpu_capability']})"
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return f"{name}, {machine['cores']} cores, {machine['threads']} threads, {versions}, {machine['date']}"
+    versions = [f"{package} {version}" for package, version in machine["versions"].items()]
+    counts = [f"{machine['cores']} cores", f"{machine['threads']} threads", f"load {machine['load']} at the start"]
+    return ", ".join([name, *counts, *versions, machine["date"]])
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from ..archs.hat_arch import pad_to_multiple
+from ..archs.layers import pad_to_multiple
 
 
 class HATModel(SRModel):

@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import pickle
+from collections import Counter
 from unittest import mock
 
 import numpy as np
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hat_arch import HAT
-from hat_arch.archs import window_attention
-from hat_arch.archs.hat_arch import OCAB, DropPath, overlap_size, pad_to_multiple
-from hat_arch.archs.window_attention import overlapping_windows, relative_position_index, strips
+from hat_arch.archs import layers
+from hat_arch.archs.hat_arch import OCAB, overlap_size
+from hat_arch.archs.layers import DropPath, pad_to_multiple, strips
+from hat_arch.archs.window_attention import overlapping_windows, relative_position_index
 
 # isort: split
 # After hat_arch, which repairs torchvision.
@@ -93,7 +95,7 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float, reach: Tenso
 
 def small_strips():
     """Has the no-grad path go through an image of any size in several parts."""
-    return mock.patch.object(window_attention, "STRIP_TOKENS_CPU", 1)
+    return mock.patch.object(layers, "STRIP_TOKENS_CPU", 1)
 
 
 def assert_same_gradients(ours: nn.Module, oracle: nn.Module, tolerance: float) -> None:
@@ -231,7 +233,7 @@ def test_official_results_on_a_gpu(window, overlap, monkeypatch):
     with torch.no_grad():
         expected = oracle(x)
         assert_near(ours(x), expected, 1e-5)
-        monkeypatch.setattr(window_attention, "STRIP_TOKENS", 1)
+        monkeypatch.setattr(layers, "STRIP_TOKENS", 1)
         assert_near(ours(x), expected, 1e-5)
         assert_near(ours.double()(x.double()), oracle.double()(x.double()), 1e-10)
 
@@ -472,16 +474,29 @@ def test_drop_path_grows_linearly_over_the_blocks():
     assert rates == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
 
 
+@pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("rate", ["drop_rate", "attn_drop_rate", "drop_path_rate"])
-def test_dropout_is_random_in_training_and_off_in_eval(rate):
-    net = HAT(**TINY | {"drop_path_rate": 0, rate: 0.5}, ape=True, img_size=(16, 8))
+def test_dropout_is_random_in_training_and_off_in_eval(rate, grad):
+    net = HAT(**TINY | {"drop_path_rate": 0, rate: 0.5})
     x = image(2, 3, 16, 8)
-    with torch.no_grad():
+    with torch.set_grad_enabled(grad):
         net.train()
         torch.manual_seed(0)
         assert not torch.equal(net(x), net(x))
         net.eval()
         assert torch.equal(net(x), net(x))
+
+
+def test_dropout_on_features_is_at_every_place():
+    net = HAT(**TINY, drop_rate=0.1).train()
+    calls = Counter()
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Dropout) and module.p == 0.1:
+            module.register_forward_hook(lambda *_, name=name: calls.update([name]))
+    net(image(1, 3, 8, 8))
+    block = "layers.0.residual_group.blocks"
+    in_blocks = {f"{block}.{i}.attn.proj_drop": 1 for i in (0, 1)} | {f"{block}.{i}.mlp.drop": 2 for i in (0, 1)}
+    assert calls == {"pos_drop": 1} | in_blocks
 
 
 # ---- precision, memory formats, compilers, copies
@@ -523,7 +538,6 @@ def test_channels_last_changes_nothing(net):
         assert_near(net(x.transpose(2, 3).contiguous().transpose(2, 3)), expected, 1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="window_attention.linear calls mkldnn.is_available: a graph break per layer")
 def test_compiled_network_gives_the_same_in_one_graph(net):
     torch.compiler.reset()
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)

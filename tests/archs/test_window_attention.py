@@ -10,13 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hat_arch import HAT
-from hat_arch.archs import window_attention
+from hat_arch.archs import layers
+from hat_arch.archs.layers import Linear, strips
 from hat_arch.archs.window_attention import (
-    Linear,
     WindowAttention,
     relative_position_index,
     shift_masks,
-    strips,
     window_partition,
     window_reverse,
 )
@@ -24,8 +23,6 @@ from hat_arch.archs.window_attention import (
 # isort: split
 # After hat_arch, which repairs torchvision.
 from spandrel.architectures.HAT.__arch.HAT import HAT as SpandrelHAT
-
-WINDOWS = [4, 7, 8, 13, 16]
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -45,35 +42,28 @@ def test_self_attention_index_counts_from_the_farthest_pair(window):
     expected = [
         [(y - v + window - 1) * side + x - u + window - 1 for v, u in tokens(window)] for y, x in tokens(window)
     ]
-    assert relative_position_index(window, window).tolist() == expected
+    assert relative_position_index(window).tolist() == expected
 
 
-@pytest.mark.parametrize("window, key", [(2, 3), (4, 6), (5, 10), (7, 10), (8, 10)])
+@pytest.mark.parametrize("window, key", [(2, 3), (4, 4), (4, 6), (5, 10), (7, 10), (8, 10)])
 def test_cross_attention_index_counts_from_the_official_corner(window, key):
     side, corner = window + key - 1, window - key + 1
     expected = [[(v - y + corner) * side + u - x + corner for v, u in tokens(key)] for y, x in tokens(window)]
     assert relative_position_index(window, key).tolist() == expected
 
 
-@pytest.mark.parametrize("window, key", [(4, 4), (4, 5), (4, 6), (7, 10), (8, 14), (16, 24)])
+@pytest.mark.parametrize("window, key", [(7, None), (4, 4), (4, 5), (4, 6), (7, 10), (8, 14), (16, 24)])
 def test_each_relative_position_has_a_row_of_the_table_of_its_own(window, key):
+    index = relative_position_index(window, key)
+    key = key or window
     offsets = torch.tensor([[(v - y) * 100 + u - x for v, u in tokens(key)] for y, x in tokens(window)])
-    rows = relative_position_index(window, key) % (window + key - 1) ** 2
+    rows = index % (window + key - 1) ** 2
     pairs = torch.stack([offsets.flatten(), rows.flatten()]).unique(dim=1)
     assert pairs.shape[1] == offsets.unique().numel() == rows.unique().numel() == (window + key - 1) ** 2
 
 
-@pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize(
-    "overlap",
-    [
-        pytest.param(0, marks=pytest.mark.xfail(strict=True, reason="official OCA counts from another corner than SA")),
-        0.25,
-        0.5,
-        0.75,
-        1,
-    ],
-)
+@pytest.mark.parametrize("window", [4, 7, 8, 13, 16])
+@pytest.mark.parametrize("overlap", [0, 0.25, 0.5, 0.75, 1])
 def test_indices_are_the_official_buffers(window, overlap):
     config = {"embed_dim": 4, "depths": [], "num_heads": [], "window_size": window, "overlap_ratio": overlap}
     buffers = dict(HAT(**config, use_cab=False).named_buffers())
@@ -108,7 +98,7 @@ def test_partition_is_column_by_column_and_reverse_undoes_it(b, rows, columns, w
 def test_strips_cover_the_rows_in_whole_windows_within_the_budget(b, rows, w, multiple, budget):
     x = torch.empty(b, rows * multiple, w, 1)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(window_attention, "STRIP_TOKENS_CPU", budget)
+        patch.setattr(layers, "STRIP_TOKENS_CPU", budget)
         ranges = strips(x, multiple)
     assert [row for start, stop in ranges for row in range(start, stop)] == list(range(rows * multiple))
     assert all(start % multiple == stop % multiple == 0 for start, stop in ranges)
@@ -152,7 +142,7 @@ def plain_attention(attn: WindowAttention, x: Tensor, shift: int) -> Tensor:
     b, h, w, c = x.shape
     rows, columns = h // window, w // window
     masks = swin_masks(window, shift, rows, columns) if shift else torch.zeros(rows, columns, 1, 1)
-    index = relative_position_index(window, window)
+    index = relative_position_index(window)
     x = x.roll((-shift, -shift), (1, 2))
     out = torch.empty_like(x)
     for i, row, column in itertools.product(range(b), range(rows), range(columns)):
@@ -184,13 +174,24 @@ def test_fused_attention_is_the_plain_one(shift, rows, columns, dim, heads, opti
     window = 4
     attn = make_attention(dim, window, heads, **options).double()
     x = random(2, rows * window, columns * window, dim).double()
-    shared = relative_position_index(window, window), shift, shift_masks(window, shift)
+    shared = relative_position_index(window), shift, shift_masks(window, shift)
     expected = plain_attention(attn, x, shift).detach()
     torch.testing.assert_close(attn(x, *shared), expected, rtol=1e-12, atol=1e-12)
-    monkeypatch.setattr(window_attention, "STRIP_TOKENS_CPU", 1)
+    monkeypatch.setattr(layers, "STRIP_TOKENS_CPU", 1)
     with torch.no_grad():
         torch.testing.assert_close(attn(x, *shared), expected, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(attn.float()(x.float(), *shared), expected.float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_dropout_on_attention_weights_keeps_their_mean(grad):
+    attn = WindowAttention(4, 1, 1, attn_drop=0.4).train()
+    ones = torch.ones(20_000, 1, 1, 4)  # a single key, of weight 1
+    torch.manual_seed(0)
+    with torch.set_grad_enabled(grad):
+        kept = attn.attend(ones, ones, ones, torch.zeros(1, 1, 1))
+    torch.testing.assert_close(kept.unique(), torch.tensor([0, 1 / 0.6]))
+    assert abs(kept.mean() - 1) < 0.025  # four standard deviations
 
 
 @pytest.mark.gpu
@@ -203,7 +204,7 @@ def test_fused_attention_on_a_gpu(dtype, tolerance, window, monkeypatch):
     x = random(2, 3 * window, 2 * window, 60).double()
     shift = window // 2
     expected = plain_attention(attn, x, shift).detach()
-    shared = relative_position_index(window, window).cuda(), shift, shift_masks(window, shift).cuda()
+    shared = relative_position_index(window).cuda(), shift, shift_masks(window, shift).cuda()
     out = attn.cuda().to(dtype)(x.cuda().to(dtype), *shared)
     torch.testing.assert_close(out.double().cpu(), expected, rtol=tolerance, atol=tolerance)
 
