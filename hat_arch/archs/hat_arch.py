@@ -238,7 +238,7 @@ class HAT(nn.Module):
         use_checkpoint: keeps no activations of the blocks in training but computes them again: less memory, a third
             more time, the same gradients.
         upscale: 1, 2, 3, 4 or 8.
-        img_range: the value of white.
+        img_range: factor on the image, values 0 to 1, inside the network.
         upsampler: ``pixelshuffle``.
         resi_connection: what closes a residual connection, ``1conv`` or ``identity``.
         use_cab, use_ocab, use_channel_attention: the paper's ablations; False leaves that part out.
@@ -283,10 +283,15 @@ class HAT(nn.Module):
             raise ValueError(f"depths has {len(depths)} entries and num_heads {len(num_heads)}; one each per group")
         if upsampler != "pixelshuffle":
             raise ValueError(f"upsampler is {upsampler!r}; it may be 'pixelshuffle'")
-        if use_cab and not 1 <= compress_ratio <= embed_dim:
-            raise ValueError(f"compress_ratio is {compress_ratio}; it may be 1 to embed_dim ({embed_dim})")
-        if use_cab and use_channel_attention and not 1 <= squeeze_factor <= embed_dim:
-            raise ValueError(f"squeeze_factor is {squeeze_factor}; it may be 1 to embed_dim ({embed_dim})")
+        for name, value, low, high, used in (
+            ("window_size", window_size, 1, math.inf, True),
+            ("patch_size", patch_size, 1, math.inf, True),
+            ("overlap_ratio", overlap_ratio, 0, math.inf, use_ocab),
+            ("compress_ratio", compress_ratio, 1, embed_dim, use_cab),
+            ("squeeze_factor", squeeze_factor, 1, embed_dim, use_cab and use_channel_attention),
+        ):
+            if used and not low <= value <= high:
+                raise ValueError(f"{name} is {value}; it may be {low} to {high}")
         self.window_size = window_size
         self.upscale = upscale
         self.img_range = img_range
@@ -362,11 +367,13 @@ class HAT(nn.Module):
         """Enlarges images.
 
         Args:
-            x: ``(B, in_chans, H, W)``, values 0 to ``img_range``, any H and W from 1.
+            x: ``(B, in_chans, H, W)``, values 0 to 1, any H and W from 1.
 
         Returns:
             ``(B, in_chans, H · upscale, W · upscale)``, not clamped.
         """
+        if x.dim() != 4 or x.shape[1] != self.conv_first.in_channels:
+            raise ValueError(f"expected (B, {self.conv_first.in_channels}, H, W), got {tuple(x.shape)}")
         h, w = x.shape[-2:]
         x = pad_to_multiple(x, self.window_size).contiguous(memory_format=torch.channels_last)
         mean = self.mean.to(x.dtype)

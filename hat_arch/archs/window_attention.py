@@ -7,7 +7,7 @@ Features arrive and leave as ``(B, H, W, C)``; windows exist only in here. Three
   one mask each (`shift_masks`).
 * Attention is fused (`torch.nn.functional.scaled_dot_product_attention`), with bias and mask as its additive mask.
 * Fused kernels want head widths in multiples of 8, HAT has 30 or 24. Zero rows are added to the *weights* of the
-  projections (`Attention._padded_weights`), never to the activations: the result is the same.
+  projections (`Attention.project_qkv`), never to the activations: the result is the same.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Attention(nn.Module):
         proj_drop: float = 0.0,
     ) -> None:
         super().__init__()
-        if dim % num_heads:
+        if num_heads < 1 or dim % num_heads:
             raise ValueError(f"embed_dim {dim} is not a multiple of num_heads {num_heads}")
         self.num_heads = num_heads
         self.head_dim = dim // num_heads

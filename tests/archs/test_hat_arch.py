@@ -608,6 +608,8 @@ def test_shapes_are_known_without_computing():
         ({"num_heads": (5,)}, r"embed_dim.*num_heads"),
         ({"compress_ratio": 0}, "compress_ratio"),
         ({"compress_ratio": 13}, "compress_ratio"),
+        ({"window_size": 0}, "window_size"),
+        ({"overlap_ratio": -0.5}, "overlap_ratio"),
         ({"squeeze_factor": 0}, "squeeze_factor"),
         ({"squeeze_factor": 13}, "squeeze_factor"),
     ],
@@ -621,3 +623,9 @@ def test_position_embedding_refuses_other_sizes():
     net = HAT(**TINY, ape=True, img_size=16)
     with pytest.raises(ValueError, match=r"img_size.*24x16"):
         net(image(1, 3, 17, 16))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 16, 16), (3, 16, 16), (1, 4, 16, 16)])
+def test_images_of_another_shape_are_refused_in_one_line(net, shape):
+    with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\), got"):
+        net(torch.zeros(shape))
