@@ -10,30 +10,6 @@ from torch.nn import functional as F
 
 STRIP_TOKENS_CPU = 2048  # pixels that go through attention or MLP at a time, see `strips`
 STRIP_TOKENS = 65536
-HAS_ONEDNN = torch.backends.mkldnn.is_available()  # asked once: torch.compile cannot trace the question
-
-
-class Linear(nn.Linear):
-    """`torch.nn.Linear` over ``(B, H, W, C)`` or ``(N, n, C)``.
-
-    In fp32 on a CPU it runs as a 1×1 convolution, for which PyTorch's oneDNN is faster than its BLAS (1.1 to 1.5
-    times where it was measured, see experiments/benchmarks). Elsewhere it is the plain linear layer.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`torch.nn.functional.linear`, by the route that suits the device (see `Linear`)."""
-    as_convolution = (
-        x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") and HAS_ONEDNN
-    )
-    if not as_convolution:
-        return F.linear(x, weight, bias)
-    image = x if x.dim() == 4 else x[None]
-    y = F.conv2d(image.permute(0, 3, 1, 2), weight[:, :, None, None], bias).permute(0, 2, 3, 1)
-    return y if x.dim() == 4 else y[0]
 
 
 class Mlp(nn.Module):
@@ -41,8 +17,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
         super().__init__()
-        self.fc1 = Linear(dim, hidden)
-        self.fc2 = Linear(hidden, dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:  # B, H, W, C

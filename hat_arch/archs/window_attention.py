@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import Linear, join, linear, strips
+from .layers import join, strips
 
 HEAD_DIM_MULTIPLE = 8
 MASK_VALUE = -100.0  # the value of the official code, kept for equal results
@@ -121,15 +121,13 @@ class Attention(nn.Module):
         self.attn_drop = attn_drop
         self.relative_position_bias_table = nn.Parameter(torch.zeros(table_side**2, num_heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
     def position_bias(self, index: Tensor) -> Tensor:
-        """Bias of each head for each query and key: ``(heads, n, m)``."""
-        table = self.relative_position_bias_table
-        bias = table.t()[:, index.flatten() % len(table)]
-        return bias.view(self.num_heads, *index.shape)
+        """Bias of each head for each query and key: ``(heads, n, m)``. A negative index counts from the end."""
+        return self.relative_position_bias_table.t()[:, index]
 
     def project_qkv(self, x: Tensor) -> Tensor:
         """``(…, C)`` to ``(…, 3 · heads · d)``, where d is the head width with its padding."""
@@ -139,7 +137,7 @@ class Attention(nn.Module):
         if extra:
             weight = F.pad(weight.view(3 * self.num_heads, self.head_dim, -1), (0, 0, 0, extra)).flatten(0, 1)
             bias = None if bias is None else F.pad(bias.view(-1, self.head_dim), (0, extra)).flatten()
-        return linear(x, weight, bias)
+        return F.linear(x, weight, bias)
 
     def project_out(self, x: Tensor) -> Tensor:
         """``(…, heads · d)`` to ``(…, C)``."""
@@ -147,7 +145,7 @@ class Attention(nn.Module):
         weight: Tensor = self.proj.weight
         if extra:
             weight = F.pad(weight.view(len(weight), self.num_heads, self.head_dim), (0, extra)).flatten(1)
-        return self.proj_drop(linear(x, weight, self.proj.bias))
+        return self.proj_drop(F.linear(x, weight, self.proj.bias))
 
     def split_heads(self, x: Tensor) -> Tensor:
         """``(N, n, heads · d)`` to ``(N, heads, n, d)``, a view."""

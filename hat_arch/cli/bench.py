@@ -26,17 +26,35 @@ def _add_infer(suites: argparse._SubParsersAction) -> None:
         "infer",
         help="time and memory of one forward pass",
         description="Times one forward pass of both networks in turn and measures the memory it needs.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     sides = "pixels: one side, or height and width"
     add = parser.add_argument
-    add("--network", choices=list(NETWORKS), default="HAT", help="official ×4 network to measure")
-    add("--size", nargs="+", type=int, default=[64], metavar="PX", help=f"input that is timed, in {sides}")
-    add("--memory_size", nargs="+", type=int, default=[256], metavar="PX", help=f"input for memory, in {sides}")
+    add("--network", choices=list(NETWORKS), default="HAT", help="official ×4 network to measure, HAT by default")
+    add(
+        "--size",
+        nargs="+",
+        type=int,
+        default=[64],
+        metavar="PX",
+        help=f"input that is timed, in {sides}; 64 by default",
+    )
+    add(
+        "--memory_size",
+        nargs="+",
+        type=int,
+        default=[256],
+        metavar="PX",
+        help=f"input for memory, in {sides}; 256 by default",
+    )
     add("--no_memory", action="store_true", help="measure time alone")
-    add("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16 runs both networks under autocast")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes CUDA where there is one")
-    add("--runs", type=int, default=7, metavar="N", help="timed forward passes of each network")
+    add(
+        "--precision",
+        choices=["fp32", "bf16"],
+        default="fp32",
+        help="fp32 by default; bf16 is autocast for both networks",
+    )
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="by default CUDA where there is one")
+    add("--runs", type=int, default=7, metavar="N", help="timed forward passes of each network, 7 by default")
     add("--threads", type=int, metavar="N", help="CPU threads, by default as many as PyTorch chooses")
     add("--out", type=Path, metavar="FILE", help="JSON file to write, by default named in experiments/benchmarks")
     parser.set_defaults(measure=_infer)

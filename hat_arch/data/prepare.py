@@ -16,7 +16,7 @@ from .lmdb_store import write_store
 
 Image = NDArray[np.uint8]
 
-TRAIN = ("astronaut", "chelsea", "stereo_motorcycle", "hubble_deep_field", "camera", "brick", "grass", "gravel")
+TRAIN = ("astronaut", "chelsea", "stereo_motorcycle", "camera", "brick", "immunohistochemistry")
 HELD_OUT = ("coffee", "rocket")
 SCALE = 4
 SUB_IMAGE, STEP = 192, 96  # sides in pixels of the ground truth

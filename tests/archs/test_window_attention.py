@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from hat_arch import HAT
 from hat_arch.archs import layers
-from hat_arch.archs.layers import Linear, strips
+from hat_arch.archs.layers import strips
 from hat_arch.archs.window_attention import (
     WindowAttention,
     relative_position_index,
@@ -207,17 +207,3 @@ def test_fused_attention_on_a_gpu(dtype, tolerance, window, monkeypatch):
     shared = relative_position_index(window).cuda(), shift, shift_masks(window, shift).cuda()
     out = attn.cuda().to(dtype)(x.cuda().to(dtype), *shared)
     torch.testing.assert_close(out.double().cpu(), expected, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize("shape", [(2, 5, 7, 12), (6, 9, 12)])
-@pytest.mark.parametrize("bias", [True, False])
-def test_linear_by_convolution_is_linear(shape, bias):
-    layer = Linear(12, 20, bias=bias)
-    weights = list(layer.parameters())
-    x = random(*shape).requires_grad_()
-    actual, expected = layer(x), F.linear(x, *weights)
-    torch.testing.assert_close(actual, expected)
-    torch.testing.assert_close(layer(x[..., ::2, :]), expected[..., ::2, :])
-    factor = random(*expected.shape, seed=1)
-    for grads in zip(*(torch.autograd.grad((y * factor).sum(), [x, *weights]) for y in (actual, expected))):
-        torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-4)
