@@ -54,7 +54,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-class _Report:
+class Report:
     """Collects problems, each with the line of its key."""
 
     def __init__(self, file: Path, lines: dict[Key, int]) -> None:
@@ -100,7 +100,7 @@ def load(file: str | Path, is_train: bool, overrides: Iterable[str] = (), launch
 
     file = Path(file)
     raw, lines = read(file)
-    report = _Report(file, lines)
+    report = Report(file, lines)
     for override in overrides:
         _override(raw, override)
     model = schema.TrainOptions if is_train else schema.TestOptions
@@ -166,7 +166,7 @@ def _override(opt: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--force_yml {override}: {' '.join(str(error).split())}") from None
 
 
-def check_types(model: type[schema.Options], raw: dict[str, Any], report: _Report) -> dict[str, Any]:
+def check_types(model: type[schema.Options], raw: dict[str, Any], report: Report) -> dict[str, Any]:
     """The options with defaults filled in; wrong types and missing keys go to the report."""
     try:
         opt = model.model_validate(raw).plain()

@@ -14,7 +14,7 @@ from basicsr.utils import registry
 from pydantic import BaseModel
 
 from . import schema
-from .config import DATA_REMEDY, SCHEDULERS, Key, _Report, has_gpu, notice, parameters, words_in_source
+from .config import DATA_REMEDY, SCHEDULERS, Key, Report, has_gpu, notice, parameters, words_in_source
 
 Options = dict[str, Any]
 
@@ -24,7 +24,7 @@ def networks(opt: Options) -> list[str]:
     return [key for key in opt if key.startswith("network_") and isinstance(opt[key], dict)]
 
 
-def registered_names(opt: Options, report: _Report) -> None:
+def registered_names(opt: Options, report: Report) -> None:
     """Every ``type`` must be in its registry."""
     _registered(registry.MODEL_REGISTRY, ("model_type",), opt["model_type"], report)
     for name in networks(opt):
@@ -41,7 +41,7 @@ def _losses(opt: Options) -> list[tuple[str, Options]]:
     return [(k, v) for k, v in (opt.get("train") or {}).items() if k.endswith("_opt") and isinstance(v, dict)]
 
 
-def _registered(names: registry.Registry, key: Key, name: Any, report: _Report) -> None:
+def _registered(names: registry.Registry, key: Key, name: Any, report: Report) -> None:
     if name is None:
         report.add(key, "is missing")
     elif name not in names and f"{name}_basicsr" not in names:  # Registry.get tries both
@@ -51,7 +51,7 @@ def _registered(names: registry.Registry, key: Key, name: Any, report: _Report) 
         report.add(key, f"no {names._name} '{name}' is registered; {hint}")
 
 
-def unknown_keys(opt: Options, model: type[BaseModel], report: _Report) -> None:
+def unknown_keys(opt: Options, model: type[BaseModel], report: Report) -> None:
     """Every key must be in the schema, or read by the class that the section is for."""
     of_model = words_in_source(registry.MODEL_REGISTRY.get(opt["model_type"]))
     of_networks = {
@@ -76,14 +76,14 @@ def unknown_keys(opt: Options, model: type[BaseModel], report: _Report) -> None:
         _section(dataset, key, schema.Dataset, {*extra, "num_prefetch_queue", "persistent_workers"}, report)
 
 
-def _section(values: Options, key: Key, model: type[BaseModel], extra: Iterable[str], report: _Report) -> None:
+def _section(values: Options, key: Key, model: type[BaseModel], extra: Iterable[str], report: Report) -> None:
     known = {*model.model_fields, *extra}
     for name in values:
         if name not in known:
             report.unknown((*key, name), model.model_fields)
 
 
-def arguments(opt: Options, report: _Report) -> None:
+def arguments(opt: Options, report: Report) -> None:
     """Arguments of networks, optimizers, schedulers, losses and metrics against the signatures of what they name."""
     for name in networks(opt):
         cls = registry.ARCH_REGISTRY.get(opt[name]["type"])
@@ -115,7 +115,7 @@ def _call(
     key: Key,
     function: Any,
     skip: int,
-    report: _Report,
+    report: Report,
     ignored: Iterable[str] = (),
     given: Iterable[str] = (),
 ) -> None:
@@ -128,7 +128,7 @@ def _call(
         report.add(key, f"'{name}' is missing")
 
 
-def datasets(opt: Options, report: _Report, is_train: bool) -> None:
+def datasets(opt: Options, report: Report, is_train: bool) -> None:
     """Folders, stores and files must exist; patches must fit the scale."""
     phases = {name.split("_")[0] for name in opt["datasets"]}
     if is_train and "train" not in phases:
@@ -157,7 +157,7 @@ def datasets(opt: Options, report: _Report, is_train: bool) -> None:
                 report.add((*key, "gt_size"), f"{gt_size} is not a multiple of scale {opt['scale']}")
 
 
-def _data_folder(key: Key, folder: Path, dataset: Options, report: _Report) -> None:
+def _data_folder(key: Key, folder: Path, dataset: Options, report: Report) -> None:
     if dataset["io_backend"]["type"] == "lmdb":
         if folder.suffix != ".lmdb":
             report.add(key, f"'{folder}' is no LMDB store; its name must end in .lmdb")
@@ -177,7 +177,7 @@ def _looked_in(path: str | Path) -> str:
     return "" if Path(path).is_absolute() else f" (looked in {Path.cwd()})"
 
 
-def devices(opt: Options, report: _Report, launcher: str) -> None:
+def devices(opt: Options, report: Report, launcher: str) -> None:
     """Settles ``num_gpu``: without a GPU, 0."""
     if not has_gpu():
         if launcher != "none":
@@ -190,7 +190,7 @@ def devices(opt: Options, report: _Report, launcher: str) -> None:
         report.add(("num_gpu",), f"is {opt['num_gpu']}, but there are {count} here; 'auto' takes all")
 
 
-def network(opt: Options, report: _Report) -> None:
+def network(opt: Options, report: Report) -> None:
     """Networks must be buildable, enlarge by the scale, and fit their weights."""
     upscale = opt["network_g"].get("upscale", opt["scale"])
     if upscale != opt["scale"]:
@@ -213,9 +213,7 @@ def network(opt: Options, report: _Report) -> None:
         report.add(("path", "resume_state"), f"no file '{resume}'{_looked_in(resume)}")
 
 
-def _weights(
-    key: Key, file: str, net: torch.nn.Module, opt: Options, short: str, strict: bool, report: _Report
-) -> None:
+def _weights(key: Key, file: str, net: torch.nn.Module, opt: Options, short: str, strict: bool, report: Report) -> None:
     path = Path(file).expanduser()
     if not path.is_file():
         report.add(key, f"no file '{file}'{_looked_in(file)}")

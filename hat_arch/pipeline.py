@@ -5,6 +5,7 @@ What a person at a terminal adds to the loop is here: a progress bar, and a Ctrl
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -29,7 +30,7 @@ class Watch:
     def __init__(self) -> None:
         self.iteration = 0
         self.bar: tqdm | None = None
-        self.redirect = logging_redirect_tqdm(loggers=[logging.getLogger("basicsr")])
+        self.cleanup = contextlib.ExitStack()
         self.opt: dict[str, Any] = {}
         self.stop_requested = False
         self.pid = os.getpid()
@@ -56,17 +57,13 @@ class Watch:
         if self.bar is None:
             if not sys.stderr.isatty() or self.opt["rank"] != 0:
                 return
-            self.redirect.__enter__()
+            self.cleanup.enter_context(logging_redirect_tqdm(loggers=[logging.getLogger("basicsr")]))
             total = int(self.opt["train"]["total_iter"])
             self.bar = tqdm(total=total, initial=iteration - 1, unit="it", dynamic_ncols=True)
+            self.cleanup.callback(self.bar.close)
         losses = {name: f"{value:.3e}" for name, value in model.get_current_log().items()}
         self.bar.set_postfix(losses, refresh=False)
         self.bar.update(iteration - self.bar.n)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.redirect.__exit__(None, None, None)
 
     def on_interrupt(self, signum: int, frame: types.FrameType | None) -> None:
         """Lets BasicSR's loop save at the end of this iteration; a second Ctrl-C stops at once."""
@@ -100,7 +97,7 @@ def train(opt: dict[str, Any], argv: list[str], root: Path) -> None:
             train_pipeline(str(root))
     finally:
         signal.signal(signal.SIGINT, previous)
-        watch.close()
+        watch.cleanup.close()
 
 
 def test(opt: dict[str, Any], argv: list[str], root: Path) -> None:
