@@ -73,15 +73,18 @@ def bicubic(image: Image, scale: float) -> Image:
 
 
 def sub_images(name: str, gt: Image, lq: Image) -> Iterator[tuple[str, Image, Image]]:
-    """Overlapping squares of a pair, those at the far borders shifted inwards: name, GT, LR."""
+    """Overlapping squares of a pair, those at the far borders shifted inwards: name, GT, LR.
+
+    Their channels are rotated in turn: half a dozen photographs do not show all the colours that others have.
+    """
     h, w = gt.shape[:2]
     rows, columns = (sorted({*range(0, side - SUB_IMAGE, STEP), side - SUB_IMAGE}) for side in (h, w))
     for n, (top, left) in enumerate((y, x) for y in rows for x in columns):
         y, x, size = top // SCALE, left // SCALE, SUB_IMAGE // SCALE
         yield (
             f"{name}_s{n + 1:03d}",
-            gt[top : top + SUB_IMAGE, left : left + SUB_IMAGE],
-            lq[y : y + size, x : x + size],
+            np.roll(gt[top : top + SUB_IMAGE, left : left + SUB_IMAGE], n % 3, -1),
+            np.roll(lq[y : y + size, x : x + size], n % 3, -1),
         )
 
 
