@@ -80,7 +80,7 @@ def test_any_network_trains_and_validates(build, options, name, ema_decay, caplo
 def test_network_trains_on_after_a_failed_validation(build):
     model, _ = build(ema_decay=0.0)
     model.lq = torch.rand(1, 4, 8, 8)  # four channels
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="expected"):
         model.test()
     assert model.net_g.training
 
