@@ -127,7 +127,7 @@ def run(
 def require_peer() -> None:
     """Raises `BenchmarkError` if spandrel is not installed."""
     if importlib.util.find_spec("spandrel") is None:
-        raise BenchmarkError("basicsr bench needs spandrel: pip install 'hat-arch[bench]'")
+        raise BenchmarkError("basicsr bench needs spandrel: pip install spandrel")
 
 
 def _check_sizes(settings: InferSettings, config: Mapping[str, Any]) -> None:

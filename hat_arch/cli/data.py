@@ -14,7 +14,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     demo = verbs.add_parser(
         "demo",
         help="make datasets/demo from photographs that scikit-image carries",
-        description="Makes datasets/demo, 18 MB, in a few seconds, without a download: LMDB stores of sub-images for "
+        description="Makes datasets/demo, 10 MB, in a few seconds, without a download: LMDB stores of sub-images for "
         "training and two held-out photographs, with bicubic LR x4.",
     )
     demo.set_defaults(run=make_demo)

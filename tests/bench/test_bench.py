@@ -168,4 +168,4 @@ def test_bad_options(words, named, capsys):
 def test_without_spandrel(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "spandrel", None)
     assert run_cli("infer") == 2
-    assert capsys.readouterr().err == "basicsr bench needs spandrel: pip install 'hat-arch[bench]'\n"
+    assert capsys.readouterr().err == "basicsr bench needs spandrel: pip install spandrel\n"
