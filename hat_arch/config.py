@@ -9,13 +9,11 @@ import ast
 import difflib
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from pydantic import ValidationError
 
@@ -214,11 +212,3 @@ def parameters(function: Callable[..., Any], skip: int) -> tuple[set[str], set[s
     named = [p for p in positional if p.kind in kinds]
     needed = {p.name for p in named if p.default is inspect.Parameter.empty}
     return {p.name for p in named}, needed, any(p.kind is p.VAR_KEYWORD for p in positional)
-
-
-def has_gpu() -> bool:
-    return torch.cuda.is_available()
-
-
-def notice(line: str) -> None:
-    print(line, file=sys.stderr)

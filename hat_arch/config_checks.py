@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pickle
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from basicsr.utils import registry
 from pydantic import BaseModel
 
 from . import schema
-from .config import DATA_REMEDY, SCHEDULERS, Key, Report, has_gpu, notice, parameters, words_in_source
+from .config import DATA_REMEDY, SCHEDULERS, Key, Report, parameters, words_in_source
 
 Options = dict[str, Any]
 
@@ -179,11 +180,11 @@ def _looked_in(path: str | Path) -> str:
 
 def devices(opt: Options, report: Report, launcher: str) -> None:
     """Settles ``num_gpu``: without a GPU, 0."""
-    if not has_gpu():
+    if not torch.cuda.is_available():
         if launcher != "none":
             report.add((), f"--launcher {launcher} is for GPUs, and PyTorch sees none here; run without it")
         elif opt["num_gpu"] not in (0, "auto"):
-            notice(f"num_gpu: {opt['num_gpu']}, but PyTorch sees no GPU: running on the CPU")
+            print(f"num_gpu: {opt['num_gpu']}, but PyTorch sees no GPU: running on the CPU", file=sys.stderr)
         opt["num_gpu"] = 0
     elif opt["num_gpu"] != "auto" and opt["num_gpu"] > torch.cuda.device_count():
         count = torch.cuda.device_count()

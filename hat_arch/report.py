@@ -16,8 +16,8 @@ from basicsr.utils import tensor2img
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .archs.layers import pad_to_multiple
 from .data.prepare import bicubic
+from .models.hat_model import upscale
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -56,10 +56,7 @@ def compare(opt: dict[str, Any], net: nn.Module) -> list[Comparison]:
 def _compare_one(sample: dict[str, Any], opt: dict[str, Any], net: nn.Module) -> Comparison:
     scale = opt["scale"]
     lq: Tensor = sample["lq"][None]
-    h, w = lq.shape[-2:]
-    with torch.no_grad():
-        sr = net(pad_to_multiple(lq, opt["network_g"].get("window_size", 1)))[..., : h * scale, : w * scale]
-    ours, gt, lr = tensor2img(sr), tensor2img(sample["gt"]), tensor2img(lq)
+    ours, gt, lr = tensor2img(upscale(net, lq, opt)), tensor2img(sample["gt"]), tensor2img(lq)
     enlarged = bicubic(lr, scale)
     psnr = [float(calculate_psnr(image, gt, crop_border=scale, test_y_channel=True)) for image in (enlarged, ours)]
     nearest = lr.repeat(scale, 0).repeat(scale, 1)

@@ -13,6 +13,15 @@ from torch import Tensor, nn
 from ..archs.layers import pad_to_multiple
 
 
+def upscale(net: nn.Module, lq: Tensor, opt: dict[str, Any]) -> Tensor:
+    """Runs ``net`` without gradients on ``(B, C, H, W)`` padded to whole windows; returns ``(B, C, H·s, W·s)``."""
+    h, w = lq.shape[-2:]
+    scale = opt.get("scale", 1)
+    with torch.no_grad():
+        output = net(pad_to_multiple(lq, opt["network_g"].get("window_size", 1)))
+    return output[..., : h * scale, : w * scale]
+
+
 class HATModel(SRModel):
     """BasicSR's `SRModel` for any registered network, with what HAT needs.
 
@@ -47,16 +56,12 @@ class HATModel(SRModel):
     def test(self) -> None:
         """Runs the network (its EMA, if there is one) on ``self.lq`` and sets ``self.output``."""
         net = getattr(self, "net_g_ema", self.net_g)
-        h, w = self.lq.shape[-2:]
-        scale = self.opt.get("scale", 1)
         was_training = net.training
         net.eval()
         try:
-            with torch.no_grad():
-                output = net(pad_to_multiple(self.lq, self.opt["network_g"].get("window_size", 1)))
+            self.output = upscale(net, self.lq, self.opt)
         finally:
             net.train(was_training)
-        self.output = output[..., : h * scale, : w * scale]
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         opt = self.opt
