@@ -33,6 +33,8 @@ setup(
         "matplotlib>=3.8",  # curves and comparison pictures
         "packaging>=23",
         "tqdm>=4.66",
+        "filelock>=3.13",
+        "pillow>=10.3",
     ],
     extras_require={
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT

@@ -16,7 +16,7 @@ from basicsr.utils import tensor2img
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .data.prepare import bicubic
+from .data.resize import imresize
 from .models.hat_model import upscale
 
 matplotlib.use("Agg")
@@ -57,7 +57,7 @@ def _compare_one(sample: dict[str, Any], opt: dict[str, Any], net: nn.Module) ->
     scale = opt["scale"]
     lq: Tensor = sample["lq"][None]
     ours, gt, lr = tensor2img(upscale(net, lq, opt)), tensor2img(sample["gt"]), tensor2img(lq)
-    enlarged = bicubic(lr, scale)
+    enlarged = imresize(lr, scale)
     psnr = [float(calculate_psnr(image, gt, crop_border=scale, test_y_channel=True)) for image in (enlarged, ours)]
     nearest = lr.repeat(scale, 0).repeat(scale, 1)
     return Comparison(Path(sample["lq_path"]).stem, nearest, enlarged, ours, gt, *psnr)

@@ -34,7 +34,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo data set, with held-out images cut down to 96x128."""
     import cv2
 
-    from hat_arch.data.prepare import make_demo
+    from hat_arch.data.demo import make_demo
 
     folder = tmp_path_factory.mktemp("data") / "demo"
     make_demo(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import re
 import signal
 import subprocess
@@ -29,6 +31,14 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"{file} was not written: {process.stdout.read()}")
 
 
+def newest_intact_state(run: Path) -> int:
+    """A kill may have left the newest state half written."""
+    for state in sorted((run / "training_states").glob("*.state"), key=lambda file: -int(file.stem)):
+        with contextlib.suppress(RuntimeError, EOFError, pickle.UnpicklingError):
+            return torch.load(state, weights_only=True)["iter"]
+    raise AssertionError("no intact state")
+
+
 def logs(folder: Path) -> str:
     return "".join(file.read_text() for file in sorted(folder.glob("*.log")))
 
@@ -45,17 +55,18 @@ def test_demo_data_train_kill_resume_test(tmp_path, basicsr, options, write_opti
     run = tmp_path / "experiments/tiny"
 
     process = start(tmp_path, "train", "-opt", file)
-    wait_for(run / "training_states/4.state", process)
+    wait_for(run / "training_states/6.state", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    states = [int(state.stem) for state in (run / "training_states").glob("*.state")]
-    (run / f"training_states/{max(states) + 2}.state").write_bytes(b"torn")  # as if killed while saving
+    intact = newest_intact_state(run)
+    torn = run / f"training_states/{intact + 2}.state"
+    torn.write_bytes(b"torn")  # as if killed while saving, if that has not happened anyway
 
-    total = max(states) + 6
+    total = intact + 6
     done = basicsr("train", "-opt", file, "--auto_resume", "--force_yml", f"train:total_iter={total}")
     assert done.returncode == 0, done.stderr
-    assert f"{max(states) + 2}.state is damaged" in done.stderr
-    assert re.search(rf"Resuming training from epoch: \d+, iter: {max(states)}", logs(run))
+    assert f"{torn.name} is damaged" in done.stderr
+    assert re.search(rf"Resuming training from epoch: \d+, iter: {intact}\.", logs(run))
     assert re.search(r"Validation demo_held_out\n\t # psnr: \d+\.\d+", logs(run))
     weights = torch.load(run / "models/net_g_latest.pth", weights_only=True)
     assert set(weights) == {"params", "params_ema"}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .. import __version__, plugins
 from ..config import ConfigError
+from ..data.images import DataError
 from . import bench, data, info, report, run
 
 USER_ERROR = 2
@@ -40,9 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         plugins.load_local(getattr(args, "plugin", ()))
         return args.run(args)
-    except (ConfigError, plugins.PluginError) as error:
+    except (ConfigError, DataError, plugins.PluginError) as error:
         print(f"basicsr: {error}", file=sys.stderr)
         return USER_ERROR
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"basicsr: {error.filename}: {error.strerror}", file=sys.stderr)
+        return USER_ERROR
     except KeyboardInterrupt:
-        print("basicsr: stopped", file=sys.stderr)
+        print(f"basicsr: stopped{getattr(args, 'after_stop', '')}", file=sys.stderr)
         return 130

@@ -1,0 +1,146 @@
+"""Reads images strictly: what BasicSR would misread, or change without a word, is an error that names the file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+Image = NDArray[np.uint8]
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+ORIENTATION = 0x0112  # EXIF tag
+TURNED = (5, 6, 7, 8)  # its values that exchange height and width
+
+
+class DataError(Exception):
+    """Something about data that the user can mend; the message says where and how."""
+
+
+class ImageError(DataError):
+    """One image cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of an image that was verified: its size as BasicSR will read it, and how it is encoded."""
+
+    height: int
+    width: int
+    channels: int
+    """1 or 3: an opaque alpha channel is not counted."""
+    suffix: str
+    """``.png``, ``.jpg``, …, by content."""
+
+
+def find(folder: Path) -> list[Path]:
+    """All images below a folder, sorted by their path; hidden files are passed over.
+
+    Raises:
+        DataError: no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder" if not folder.exists() else f"{folder}: is not a folder")
+    found = []
+    for root, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        found += [Path(root, f) for f in files if Path(f).suffix.lower() in SUFFIXES and not f.startswith(".")]
+    if not found:
+        raise DataError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: {error.strerror}")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a file, or an `ImageError` that names it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+
+
+def verify(data: bytes, name: object) -> Header:
+    """Decodes an image to see that all of it is there, and that BasicSR would read it as it is.
+
+    Raises:
+        ImageError: empty, no image, truncated, more than 8 bits a channel, CMYK, or transparent; names it ``name``.
+    """
+    if not data:
+        raise ImageError(f"{name}: is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata and large images
+            with PillowImage.open(io.BytesIO(data)) as image:
+                _refuse_mode(image, data, name)
+                turned = image.getexif().get(ORIENTATION) in TURNED
+                size, suffix = image.size, _suffix(image.format)
+                grey = image.mode in ("1", "L", "LA")
+                if image.format == "JPEG" and not grey:
+                    image.draft(
+                        "YCbCr", (image.width // 8, image.height // 8)
+                    )  # sees every byte, skips most arithmetic
+                image.load()
+                if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[index]
+                    raise ImageError(f"{name}: is transparent; flatten it first")
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: is not an image") from error
+    except (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError) as error:
+        raise ImageError(f"{name}: is damaged ({error})") from error
+    width, height = reversed(size) if turned else size
+    return Header(height, width, 1 if grey else 3, suffix)
+
+
+def _refuse_mode(image: PillowImage.Image, data: bytes, name: object) -> None:
+    deep_png = image.format == "PNG" and data[24] == 16  # Pillow calls 16-bit colour RGB, as if it had 8
+    if deep_png or image.mode.startswith(("I", "F")):
+        raise ImageError(f"{name}: has more than 8 bits a channel, and BasicSR reads 8; convert it first")
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        raise ImageError(f"{name}: is {image.mode}; convert it to RGB first")
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageError(f"{name}: holds {image.n_frames} images; save one")
+
+
+def _suffix(format: str | None) -> str:
+    return {"JPEG": ".jpg", "TIFF": ".tif"}.get(str(format), f".{str(format).lower()}")
+
+
+def decode(data: bytes, name: object) -> Image:
+    """Verifies and decodes an image, upright: ``(H, W, 3)`` BGR, or ``(H, W)`` if it is grey.
+
+    Raises:
+        ImageError: as `verify`, or a format that OpenCV does not read.
+    """
+    header = verify(data, name)
+    flags = cv2.IMREAD_GRAYSCALE if header.channels == 1 else cv2.IMREAD_COLOR
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None:
+        raise ImageError(f"{name}: OpenCV cannot read this {header.suffix[1:]}")
+    return image  # type: ignore[return-value]
+
+
+def read(path: Path) -> Image:
+    """`decode` for a file."""
+    return decode(read_bytes(path), path)
+
+
+def encode(image: Image, suffix: str = ".png", level: int = 1) -> bytes:
+    """Encodes without loss: ``.png``, with zlib's level, or ``.bmp``, uncompressed."""
+    options = [cv2.IMWRITE_PNG_COMPRESSION, level] if suffix == ".png" else []
+    return cv2.imencode(suffix, image, options)[1].tobytes()
+
+
+def digest(data: bytes | memoryview) -> str:
+    """Checksum of an encoded image: BLAKE2b, 128 bits, in hexadecimal."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,224 @@
+"""MATLAB's ``imresize``: bicubic, antialiased when it reduces.
+
+The LR images of SR papers are made by it. It differs from OpenCV, Pillow and ``torch.nn.functional.interpolate`` in
+its kernel (Keys, a = -0.5, widened by the scale when reducing), its mirrored edges, and its rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Image = TypeVar("Image", NDArray, Tensor)
+Convention = Literal["double", "uint8"]
+
+KERNEL_WIDTH = 4.0
+BLOCK = 16  # output pixels a matrix product: fewer cost calls, more multiply zeros
+
+
+class Region(NamedTuple):
+    """A rectangle of the output, in its pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class _Block(NamedTuple):
+    """``output[start:stop] = matrix @ input[first:last]`` along one side."""
+
+    first: int
+    last: int
+    matrix: Tensor  # stop - start, last - first
+
+
+def imresize(
+    image: Image,
+    scale: float | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    convention: Convention = "double",
+    antialias: bool = True,
+    region: Region | None = None,
+) -> Image:
+    """Resizes as MATLAB's ``imresize(image, scale)`` or ``imresize(image, [height width])`` does.
+
+    Both sides are matrix products with the banded matrices of the kernel, the side that is reduced most first.
+
+    Args:
+        image: array ``(H, W)`` or ``(H, W, C)``, or tensor ``(..., H, W)``, of uint8, float32 or float64. Any range.
+        scale: output side / input side; the output has ``ceil(H * scale), ceil(W * scale)`` pixels.
+        size: height and width of the output, instead of a scale.
+        convention: for uint8 images, what is rounded: ``double`` computes in float64 and rounds once (``im2double``
+            first in MATLAB), ``uint8`` rounds after each side (MATLAB given the uint8 image). Halves round up.
+        antialias: whether to widen the kernel when reducing, MATLAB's default.
+        region: compute only this part of the output, from the part of the input that it needs.
+
+    Returns:
+        The resized image, of the type of ``image``. Floats are neither clipped nor rounded.
+
+    Raises:
+        TypeError: another type, or the convention ``uint8`` for floats.
+        ValueError: an empty image, both or neither of scale and size, one that leaves no pixel, or a region outside.
+    """
+    if isinstance(image, np.ndarray):
+        result = _resize_array(image, scale, size, convention, antialias, region)
+        return result.numpy() if image.ndim == 2 else result.permute(1, 2, 0).contiguous().numpy()
+    return _resize(image, _sides(image.shape[-2:], scale, size), convention, antialias, region)
+
+
+def _resize_array(image: NDArray, scale, size, convention, antialias, region) -> Tensor:  # type: ignore[no-untyped-def]
+    if image.ndim not in (2, 3):
+        raise ValueError(f"an image array is (H, W) or (H, W, C), not {image.shape}")
+    if any(stride < 0 for stride in image.strides) or not image.flags.writeable:
+        image = image.copy()  # torch takes neither
+    tensor = torch.from_numpy(image)
+    planes = tensor if image.ndim == 2 else tensor.permute(2, 0, 1)
+    return _resize(planes, _sides(image.shape[:2], scale, size), convention, antialias, region)
+
+
+def _sides(shape: tuple[int, ...], scale: float | None, size: tuple[int, int] | None) -> list[tuple[int, int, float]]:
+    """Input length, output length and scale of height and width."""
+    if (scale is None) == (size is None):
+        raise ValueError("give either scale or size")
+    if min(shape) < 1:
+        raise ValueError(f"an image of {shape[0]}x{shape[1]} pixels cannot be resized")
+    if size is not None:
+        sides = [(n, out, out / n) for n, out in zip(shape, size)]
+    else:
+        assert scale is not None
+        sides = [(n, math.ceil(n * scale), scale) for n in shape]
+    if min(out for _, out, _ in sides) < 1:
+        raise ValueError(f"scale {scale}, size {size}: no pixel would be left of {shape[0]}x{shape[1]}")
+    return sides
+
+
+def _resize(
+    image: Tensor, sides: list[tuple[int, int, float]], convention: Convention, antialias: bool, region: Region | None
+) -> Tensor:
+    if image.dtype not in (torch.uint8, torch.float32, torch.float64):
+        raise TypeError(f"imresize takes uint8, float32 or float64, not {image.dtype}")
+    integer = image.dtype == torch.uint8
+    if convention not in ("double", "uint8"):
+        raise ValueError(f"convention {convention!r} is neither 'double' nor 'uint8'")
+    if convention == "uint8" and not integer:
+        raise TypeError(f"convention 'uint8' rounds to uint8 on the way, but the image is {image.dtype}")
+    height, width = (out for _, out, _ in sides)
+    top, left, rows, columns = region or Region(0, 0, height, width)
+    if min(top, left) < 0 or min(rows, columns) < 1 or top + rows > height or left + columns > width:
+        raise ValueError(f"{region} is not inside the output of {height}x{width}")
+
+    spans = ((top, top + rows), (left, left + columns))
+    order = sorted((0, 1), key=lambda i: sides[i][2])  # MATLAB: the smaller scale first; rows, if equal
+    passes = []
+    for n, i in enumerate(order):
+        whole = integer and (n == 0 or convention == "uint8")  # the values that this pass reads are 0, 1, ..., 255
+        passes.append(_blocks(*sides[i], antialias, *spans[i], image.dtype, whole, image.device))
+    first = min(b.first for b in passes[1])  # what the second pass needs of the first
+    last = max(b.last for b in passes[1])
+    image = image.narrow(order[1] - 2, first, last - first)
+    passes[1] = tuple(b._replace(first=b.first - first, last=b.last - first) for b in passes[1])
+    for n, i in enumerate(order):
+        image = (_rows if i == 0 else _columns)(image, passes[n])
+        if integer and (convention == "uint8" or n == 1):
+            image = (image + 0.5).floor_().clamp_(0, 255)
+    return image.to(torch.uint8) if integer else image
+
+
+def _rows(image: Tensor, blocks: tuple[_Block, ...]) -> Tensor:
+    """``(..., H, W)`` to ``(..., rows, W)``."""
+    dtype = blocks[0].matrix.dtype
+    if image.ndim != 3 or image.stride(0) != 1 or image.requires_grad:
+        return torch.cat([b.matrix @ image[..., b.first : b.last, :].to(dtype) for b in blocks], -2)
+    channels, _, width = image.shape  # interleaved, as in an array: one product does all channels
+    interleaved = image.permute(1, 2, 0)
+    rows = image.new_empty(sum(len(b.matrix) for b in blocks), width * channels, dtype=dtype)
+    for b, part in zip(blocks, rows.split(BLOCK)):
+        torch.mm(b.matrix, interleaved[b.first : b.last].to(dtype).reshape(b.last - b.first, -1), out=part)
+    return rows.view(-1, width, channels).permute(2, 0, 1).contiguous()
+
+
+def _columns(image: Tensor, blocks: tuple[_Block, ...]) -> Tensor:
+    """``(..., H, W)`` to ``(..., H, columns)``."""
+    dtype = blocks[0].matrix.dtype
+    return torch.cat([image[..., b.first : b.last].to(dtype) @ b.matrix.T for b in blocks], -1)
+
+
+@lru_cache(maxsize=256)
+def _blocks(
+    n: int,
+    out: int,
+    scale: float,
+    antialias: bool,
+    start: int,
+    stop: int,
+    dtype: torch.dtype,
+    whole: bool,
+    device: torch.device,
+) -> tuple[_Block, ...]:
+    """The output pixels ``start`` to ``stop`` of a side of ``n`` pixels resized to ``out``, as matrix products.
+
+    Floats are multiplied in their own precision, uint8 in float64, or float32 where that loses nothing: ``whole`` says
+    that the pixels are whole numbers.
+    """
+    indices, weights = contributions(n, scale, np.arange(start, stop), antialias)
+    if not dtype.is_floating_point:
+        dtype = torch.float32 if whole and _exact_in_float32(weights) else torch.float64
+    blocks = []
+    for i in range(0, stop - start, BLOCK):
+        index, weight = indices[i : i + BLOCK], weights[i : i + BLOCK]
+        first, last = int(index.min()), int(index.max()) + 1
+        matrix = np.zeros((len(index), last - first))
+        np.add.at(matrix, (np.arange(len(index))[:, None], index - first), weight)  # mirrored pixels add up
+        blocks.append(_Block(first, last, torch.from_numpy(matrix).to(device, dtype)))
+    return tuple(blocks)
+
+
+def _exact_in_float32(weights: NDArray[np.float64]) -> bool:
+    """Whether sums of weights times 0 ... 255 are exact in float32's 24 bits: so for scales 2, 4, 1/2 and 1/4."""
+    fraction_bits = 14
+    scaled = weights * 2**fraction_bits
+    return bool((scaled == np.round(scaled)).all() and np.abs(scaled).sum(1).max() * 255 < 2**24)
+
+
+def contributions(
+    n: int, scale: float, outputs: NDArray[np.int64], antialias: bool = True
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Which input pixels make up the given output pixels, and with which weights.
+
+    MATLAB's ``contributions``: pixel centres of input and output align at the image's middle, the weights of an
+    output pixel sum to 1, and the image goes on mirrored beyond its edges.
+
+    Args:
+        n: input pixels of this side.
+        scale: output side / input side.
+        outputs: indices of output pixels, from 0, ``(P,)``.
+        antialias: whether to widen the kernel when reducing.
+
+    Returns:
+        Indices from 0, and weights, ``(P, K)`` both.
+    """
+    narrow = min(scale, 1.0) if antialias else 1.0
+    width = KERNEL_WIDTH / narrow
+    u = (outputs + 1) / scale + 0.5 * (1 - 1 / scale)  # MATLAB counts from 1
+    taps = np.floor(u - width / 2)[:, None] + np.arange(math.ceil(width) + 2)
+    weights = _cubic((u[:, None] - taps) * narrow)
+    weights /= weights.sum(1, keepdims=True)
+    used = (weights != 0).any(0)
+    mirrored = (taps[:, used].astype(np.int64) - 1) % (2 * n)
+    return np.minimum(mirrored, 2 * n - 1 - mirrored), weights[:, used]
+
+
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic convolution kernel, a = -0.5 (IEEE ASSP 29(6), 1981, equation 15)."""
+    x = np.abs(x)
+    near = (1.5 * x - 2.5) * x**2 + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
