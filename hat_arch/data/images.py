@@ -92,7 +92,7 @@ def verify(data: bytes, name: object) -> Header:
                         "YCbCr", (image.width // 8, image.height // 8)
                     )  # sees every byte, skips most arithmetic
                 image.load()
-                if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[index]
+                if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
                     raise ImageError(f"{name}: is transparent; flatten it first")
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: is not an image") from error
@@ -109,7 +109,7 @@ def _refuse_mode(image: PillowImage.Image, data: bytes, name: object) -> None:
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         raise ImageError(f"{name}: is {image.mode}; convert it to RGB first")
     if getattr(image, "n_frames", 1) > 1:
-        raise ImageError(f"{name}: holds {image.n_frames} images; save one")
+        raise ImageError(f"{name}: holds several images; save one")
 
 
 def _suffix(format: str | None) -> str:
