@@ -8,14 +8,18 @@ from . import basicsr_compat
 
 basicsr_compat.make_importable()
 
-from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY  # noqa: E402
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY  # noqa: E402
 
 from .archs.hat_arch import HAT  # noqa: E402
+from .data.bicubic_dataset import BicubicLRDataset, ImageNetPairedDataset  # noqa: E402
+from .data.paired_dataset import SeededPairedDataset  # noqa: E402
 from .models.hat_model import HATModel  # noqa: E402
 from .registration import register  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["HAT", "HATModel"]
+__all__ = ["HAT", "BicubicLRDataset", "HATModel", "ImageNetPairedDataset", "SeededPairedDataset"]
 
 register(ARCH_REGISTRY, HAT)
 register(MODEL_REGISTRY, HATModel)
+for dataset in (BicubicLRDataset, ImageNetPairedDataset, SeededPairedDataset):
+    register(DATASET_REGISTRY, dataset)

@@ -109,7 +109,7 @@ def lend_distutils() -> Iterator[None]:
 
 @contextlib.contextmanager
 def pipeline_seams(opt: dict[str, Any], argv: list[str], watch: Callable[[Any, dict[str, Any]], Any]) -> Iterator[None]:
-    """Puts the three functions below into `basicsr.train` and `basicsr.test` for the length of the context.
+    """Puts the functions below, and our sampler, into BasicSR's modules for the length of the context.
 
     Args:
         opt: the checked options.
@@ -118,6 +118,9 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], watch: Callable[[Any, d
     """
     import basicsr.test
     import basicsr.train
+    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+    from .data.sampling import DrawSampler
 
     pipeline_opt: dict[str, Any] = {}  # the very dict that BasicSR's loop reads
 
@@ -127,7 +130,15 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], watch: Callable[[Any, d
     def parse(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
         nonlocal pipeline_opt
         pipeline_opt, args = parse_checked_options(opt, argv, root_path, is_train)
+        if "train" in pipeline_opt["datasets"]:
+            pipeline_opt["datasets"]["train"].setdefault("seed", pipeline_opt["manual_seed"])
         return pipeline_opt, args
+
+    samplers: list[DrawSampler] = []
+
+    def sampler(*args: Any) -> DrawSampler:
+        samplers.append(DrawSampler(*args))
+        return samplers[-1]
 
     build_model = basicsr.train.build_model
     changes = [
@@ -135,6 +146,9 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], watch: Callable[[Any, d
         (basicsr.test, "parse_options", parse),
         (basicsr.train, "build_model", build_and_watch),
         (basicsr.train, "load_resume_state", load_resume_state),
+        (basicsr.train, "EnlargedSampler", sampler),
+        (PrefetchGenerator, "run", prefetch),
+        (PrefetchGenerator, "__next__", next_prefetched),
     ]
     originals = [(module, name, getattr(module, name)) for module, name, _ in changes]
     for module, name, value in changes:
@@ -144,6 +158,31 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], watch: Callable[[Any, d
     finally:
         for module, name, value in originals:
             setattr(module, name, value)
+        for drawn in samplers:
+            drawn.report()
+
+
+def prefetch(self: Any) -> None:
+    """Replaces `PrefetchGenerator.run` (``prefetch_mode: cpu``), which ends without a word if an item raises.
+
+    Training would wait for the next item forever.
+    """
+    try:
+        for item in self.generator:
+            self.queue.put(item)
+        self.queue.put(None)
+    except BaseException as error:  # raised again where the item is wanted
+        self.queue.put(error)
+
+
+def next_prefetched(self: Any) -> Any:
+    """Replaces `PrefetchGenerator.__next__`: raises what `prefetch` passed on."""
+    item = self.queue.get()
+    if item is None:
+        raise StopIteration
+    if isinstance(item, BaseException):
+        raise item
+    return item
 
 
 def parse_checked_options(

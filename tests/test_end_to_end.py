@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -117,6 +119,35 @@ def test_ctrl_c_leaves_a_state_to_resume_from(tmp_path, basicsr, options, write_
     done = basicsr("train", "-opt", file, "--auto_resume", "--force_yml", f"train:total_iter={iteration + 1}")
     assert done.returncode == 0, done.stderr
     assert f"iter: {iteration}." in logs(tmp_path / "experiments/tiny")
+
+
+def test_a_broken_image_is_named_or_passed_over(basicsr, options, write_options, tmp_path):
+    train = options["datasets"]["train"]
+    for which in ("gt", "lq"):
+        folder = tmp_path / which
+        folder.mkdir()
+        for n in range(4):
+            side = 64 if which == "gt" else 16
+            cv2.imwrite(
+                str(folder / f"im{n}.png"), np.random.default_rng(n).integers(0, 256, (side, side, 3), np.uint8)
+            )
+        train[f"dataroot_{which}"] = which
+    torn = tmp_path / "gt/im1.png"
+    torn.write_bytes(torn.read_bytes()[:500])
+    train["io_backend"] = {"type": "disk"}
+    del options["val"], options["datasets"]["val"]
+
+    # BasicSR's own prefetching would wait for the next item forever
+    for changes in ({"num_worker_per_gpu": 1}, {"prefetch_mode": "cpu", "num_prefetch_queue": 1}):
+        train.update(changes)
+        done = basicsr("train", "-opt", write_options(options))
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("basicsr: gt/im1.png: is damaged")
+
+    train["skip_broken"] = True
+    done = basicsr("train", "-opt", write_options(options))
+    assert done.returncode == 0, done.stderr
+    assert "1 of 4 items are broken, others were taken instead: gt/im1.png" in logs(tmp_path / "experiments/tiny")
 
 
 def test_a_wrong_option_file_creates_nothing(tmp_path, basicsr, options, write_options):

@@ -1,10 +1,11 @@
-"""``basicsr bench``: HAT beside another implementation of it, measured in the same run."""
+"""``basicsr bench``: this project beside others, measured in the same run."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from hat_arch.bench import NETWORKS
 
@@ -13,12 +14,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds ``bench`` and its suites; ``args.run(args)`` returns the exit code."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure speed and memory against spandrel's HAT",
-        description="Measures HAT beside spandrel's HAT, with the same weights, in the same run.",
+        help="measure speed and memory against spandrel's HAT and BasicSR's data loading",
+        description="Measures this project beside others, in the same run.",
     )
     parser.set_defaults(run=run)
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     _add_infer(suites)
+    _add_data(suites)
+    _add_resize(suites)
 
 
 def _add_infer(suites: argparse._SubParsersAction) -> None:
@@ -60,6 +63,33 @@ def _add_infer(suites: argparse._SubParsersAction) -> None:
     parser.set_defaults(measure=_infer)
 
 
+def _add_data(suites: argparse._SubParsersAction) -> None:
+    parser = suites.add_parser(
+        "data",
+        help="training samples a second and core, from folders and LMDB stores",
+        description="Reads training pairs with BasicSR's data set and with ours on one core, then with a loader.",
+    )
+    add = parser.add_argument
+    add("--runs", type=int, default=5, metavar="N", help="timed rounds of each, 5 by default")
+    add("--samples", type=int, default=60, metavar="N", help="read in a round, 60 by default")
+    add("--batch", type=int, default=4, metavar="N", help="images of a training iteration, 4 by default")
+    add(
+        "--iteration", type=float, metavar="S", help="seconds of a training iteration: says whether the loader keeps up"
+    )
+    add("--workers", type=int, metavar="N", help="of the loader, by default what --iteration needs")
+    add("--out", type=Path, metavar="FILE", help="JSON file to write, by default in experiments/benchmarks")
+    parser.set_defaults(measure=_data)
+
+
+def _add_resize(suites: argparse._SubParsersAction) -> None:
+    parser = suites.add_parser("resize", help="MATLAB's bicubic on an image of 2K, ours beside BasicSR's")
+    add = parser.add_argument
+    add("--runs", type=int, default=7, metavar="N", help="timed runs of each, 7 by default")
+    add("--threads", type=int, metavar="N", help="CPU threads, by default as many as PyTorch chooses")
+    add("--out", type=Path, metavar="FILE", help="JSON file to write, by default in experiments/benchmarks")
+    parser.set_defaults(measure=_resize)
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs the chosen suite: 0, or 1 for a wrong result, 2 for what cannot be measured."""
     from hat_arch.bench.measure import BenchmarkError
@@ -74,7 +104,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _infer(args: argparse.Namespace) -> None:
     from hat_arch.bench import infer
-    from hat_arch.bench.measure import write_json
 
     settings = infer.InferSettings(
         network=args.network,
@@ -86,8 +115,32 @@ def _infer(args: argparse.Namespace) -> None:
         threads=args.threads,
     )
     result = infer.run(settings, progress=lambda message: print(f"{message} …", file=sys.stderr, flush=True))
-    print(infer.report(result))
-    path = args.out or infer.default_path(result)
+    _finish(infer, result, args)
+
+
+def _data(args: argparse.Namespace) -> None:
+    from hat_arch.bench import data
+    from hat_arch.bench.measure import BenchmarkError
+
+    counts = {"runs": args.runs, "samples": args.samples, "batch": args.batch, "workers": args.workers}
+    for option, value in {**counts, "iteration": args.iteration}.items():
+        if value is not None and value <= 0:
+            raise BenchmarkError(f"--{option} {value}: must be more than 0")
+    _finish(data, data.run(**counts, iteration=args.iteration), args)
+
+
+def _resize(args: argparse.Namespace) -> None:
+    from hat_arch.bench import resize
+
+    _finish(resize, resize.run(args.runs, args.threads), args)
+
+
+def _finish(suite: Any, result: dict[str, Any], args: argparse.Namespace) -> None:
+    """Prints a result and writes it."""
+    from hat_arch.bench.measure import write_json
+
+    print(suite.report(result))
+    path = args.out or suite.default_path(result)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(result, path)
     print(path)

@@ -135,9 +135,15 @@ def read(path: Path) -> Image:
     return decode(read_bytes(path), path)
 
 
-def encode(image: Image, suffix: str = ".png", level: int = 1) -> bytes:
-    """Encodes without loss: ``.png``, with zlib's level, or ``.bmp``, uncompressed."""
-    options = [cv2.IMWRITE_PNG_COMPRESSION, level] if suffix == ".png" else []
+def encode(image: Image, suffix: str = ".png", level: int | None = None) -> bytes:
+    """Encodes without loss: ``.png``, with a level of zlib, or ``.bmp``, uncompressed.
+
+    PNG without a level is Huffman-coded alone: for photographs smaller than level 1, and faster both ways.
+    """
+    options: list[int] = []
+    if suffix == ".png":
+        fast = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+        options = [cv2.IMWRITE_PNG_COMPRESSION, level or 1, *(fast if level is None else [])]
     return cv2.imencode(suffix, image, options)[1].tobytes()
 
 

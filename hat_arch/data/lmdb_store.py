@@ -272,8 +272,8 @@ def read_recipe(store: Path) -> dict[str, Any]:
     return {}
 
 
-def write_store(path: Path, images: Iterable[tuple[str, Image]], recipe: dict[str, Any] | None = None) -> int:
-    """Packs images, ``(H, W, 3)`` BGR or ``(H, W)``, as PNG into a new store.
+def write_store(path: Path, images: Iterable[tuple[str, Image]], suffix: str = ".png") -> int:
+    """Packs images, ``(H, W, 3)`` BGR or ``(H, W)``, as PNG or ``.bmp`` into a new store.
 
     Returns:
         Number of images.
@@ -281,8 +281,8 @@ def write_store(path: Path, images: Iterable[tuple[str, Image]], recipe: dict[st
     Raises:
         DataError: the store exists, or a name is no key.
     """
-    with StoreWriter(path, recipe or {}) as store:
+    with StoreWriter(path, {}) as store:
         for name, image in images:
             height, width, channels = (*image.shape, 1)[:3]
-            store.add(Entry(to_key(name), encode(image), height, width, channels))
+            store.add(Entry(to_key(name), encode(image, suffix), height, width, channels, suffix))
         return store.finish()

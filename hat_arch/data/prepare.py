@@ -61,6 +61,7 @@ def df2k(
     overwrite: bool = False,
     skip_bad: bool = False,
     name: str = "DF2K",
+    suffix: str = ".png",
 ) -> Outcome:
     """Cuts photographs and their bicubic LR into sub-images: ``DF2K_HR_sub.lmdb``, ``DF2K_bicx2_sub.lmdb``, ….
 
@@ -75,6 +76,7 @@ def df2k(
         overwrite: replace stores that exist.
         skip_bad: make the stores even if some images cannot be used.
         name: beginning of the stores' names.
+        suffix: ``.png``, or ``.bmp``: uncompressed, twice as large and far faster to decode.
     """
     common = math.lcm(12, *scales)  # so that scales can be added later
     for key, value in vars(how).items():
@@ -102,10 +104,10 @@ def df2k(
         height, width = gt.shape[:2]
         result = []
         for scale, image in images:
-            size, entries = how.size // scale, []
+            size, channels, entries = how.size // scale, 1 if image.ndim == 2 else 3, []
             for key, (top, left) in zip(keys[file], how.corners(height, width, file)):
                 square = image[top // scale :, left // scale :][:size, :size]
-                entries.append(Entry(key, encode(square), size, size, image.shape[2] if image.ndim == 3 else 1))
+                entries.append(Entry(key, encode(square, suffix), size, size, channels, suffix))
             result.append(entries)
         return result
 
@@ -114,6 +116,7 @@ def df2k(
         "source": str(source.resolve()),
         "sources": len(files),
         "modcrop": common,
+        "format": suffix,
         **vars(how),
     }
     recipes = {target / f"{name}_HR_sub.lmdb": {**recipe, "scale": 1}}

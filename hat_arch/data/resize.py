@@ -116,25 +116,29 @@ def _resize(
         raise ValueError(f"{region} is not inside the output of {height}x{width}")
 
     spans = ((top, top + rows), (left, left + columns))
-    order = sorted((0, 1), key=lambda i: sides[i][2])  # MATLAB: the smaller scale first; rows, if equal
-    passes = []
-    for n, i in enumerate(order):
-        whole = integer and (n == 0 or convention == "uint8")  # the values that this pass reads are 0, 1, ..., 255
-        passes.append(_blocks(*sides[i], antialias, *spans[i], image.dtype, whole, image.device))
-    first = min(b.first for b in passes[1])  # what the second pass needs of the first
-    last = max(b.last for b in passes[1])
-    image = image.narrow(order[1] - 2, first, last - first)
-    passes[1] = tuple(b._replace(first=b.first - first, last=b.last - first) for b in passes[1])
-    for n, i in enumerate(order):
-        image = (_rows if i == 0 else _columns)(image, passes[n])
-        if integer and (convention == "uint8" or n == 1):
-            image = (image + 0.5).floor_().clamp_(0, 255)
-    return image.to(torch.uint8) if integer else image
+    first, second = sorted((0, 1), key=lambda i: sides[i][2])  # MATLAB: the smaller scale first; rows, if equal
+    before = _blocks(*sides[first], antialias, *spans[first], image.dtype, integer, image.device)
+    after = _blocks(*sides[second], antialias, *spans[second], image.dtype, convention == "uint8", image.device)
+    start = min(b.first for b in after)
+    image = image.narrow(second - 2, start, max(b.last for b in after) - start)  # all that the second pass needs
+    after = tuple(b._replace(first=b.first - start, last=b.last - start) for b in after)
+
+    image = _apply(image, before, first)
+    if convention == "uint8":
+        image = _round(image)
+    image = _apply(image, after, second)
+    return _round(image).to(torch.uint8) if integer else image
 
 
-def _rows(image: Tensor, blocks: tuple[_Block, ...]) -> Tensor:
-    """``(..., H, W)`` to ``(..., rows, W)``."""
+def _round(values: Tensor) -> Tensor:
+    return values.add_(0.5).floor_().clamp_(0, 255)
+
+
+def _apply(image: Tensor, blocks: tuple[_Block, ...], side: int) -> Tensor:
+    """``(..., H, W)`` to ``(..., rows, W)`` (side 0) or to ``(..., H, columns)`` (side 1)."""
     dtype = blocks[0].matrix.dtype
+    if side == 1:
+        return torch.cat([image[..., b.first : b.last].to(dtype) @ b.matrix.T for b in blocks], -1)
     if image.ndim != 3 or image.stride(0) != 1 or image.requires_grad:
         return torch.cat([b.matrix @ image[..., b.first : b.last, :].to(dtype) for b in blocks], -2)
     channels, _, width = image.shape  # interleaved, as in an array: one product does all channels
@@ -143,12 +147,6 @@ def _rows(image: Tensor, blocks: tuple[_Block, ...]) -> Tensor:
     for b, part in zip(blocks, rows.split(BLOCK)):
         torch.mm(b.matrix, interleaved[b.first : b.last].to(dtype).reshape(b.last - b.first, -1), out=part)
     return rows.view(-1, width, channels).permute(2, 0, 1).contiguous()
-
-
-def _columns(image: Tensor, blocks: tuple[_Block, ...]) -> Tensor:
-    """``(..., H, W)`` to ``(..., H, columns)``."""
-    dtype = blocks[0].matrix.dtype
-    return torch.cat([image[..., b.first : b.last].to(dtype) @ b.matrix.T for b in blocks], -1)
 
 
 @lru_cache(maxsize=256)
