@@ -29,14 +29,15 @@ def stand_in(tmp_path, monkeypatch, demo_data):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/demo").symlink_to(demo_data)
-    for file in OPTIONS.glob("*.yml"):
-        raw, _ = config.read(file)
+    for options in OPTIONS.glob("*.yml"):
+        raw, _ = config.read(options)
         for dataset in raw["datasets"].values():
             for key in ("dataroot_gt", "dataroot_lq"):
                 folder = Path(dataset[key])
                 if not folder.exists():
                     folder.mkdir(parents=True)
-                    (folder / "image.png").touch()
+                    for file in ("data.mdb", "meta_info.txt") if folder.suffix == ".lmdb" else ("image.png",):
+                        (folder / file).touch()
     import torch
 
     Path("experiments/pretrained_models").mkdir(parents=True)
@@ -63,6 +64,7 @@ def test_training_recipe_is_the_papers(scale, stand_in):
     assert train["pixel_opt"] == {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
     assert (data["gt_size"], data["batch_size_per_gpu"]) == (64 * scale, 4)
     assert data["use_hflip"] and data["use_rot"]
+    assert data["type"] == "SeededPairedDataset" and data["io_backend"] == {"type": "lmdb"}
     for metric in opt["val"]["metrics"].values():
         assert metric["crop_border"] == scale and metric["test_y_channel"]
 
@@ -72,6 +74,6 @@ def test_missing_data_says_which_folder_and_how_to_start_without(tmp_path, monke
     with pytest.raises(config.ConfigError) as error:
         config.load(OPTIONS / "train_HAT_SRx4.yml", is_train=True)
     text = str(error.value)
-    assert "datasets.train.dataroot_gt: no folder 'datasets/DF2K/DF2K_HR_sub'" in text
+    assert "datasets.train.dataroot_gt: no LMDB store 'datasets/DF2K/DF2K_HR_sub.lmdb'" in text
     assert str(tmp_path) in text and "datasets/README.md" in text and "make demo" in text
     assert list(tmp_path.iterdir()) == []

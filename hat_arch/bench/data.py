@@ -31,6 +31,7 @@ from .measure import alternate, describe, environment, settings_of_torch, summar
 GT, SCALE, PATCH = 480, 4, 256  # DF2K's sub-images, and the patches that HAT trains on
 PHOTOGRAPHS = ("astronaut", "stereo_motorcycle", "immunohistochemistry")  # in colour, and large enough
 HOW = SubImages(GT, 20, 0)
+LOADER_SECONDS = 5.0
 
 
 def run(
@@ -134,7 +135,7 @@ def _decode_all(encoded: list[Any], samples: int) -> None:
         cv2.imdecode(encoded[n % len(encoded)], cv2.IMREAD_COLOR)
 
 
-def _loader_rate(dataset: Any, batch: int, workers: int, seconds: float = 5.0) -> float:
+def _loader_rate(dataset: Any, batch: int, workers: int) -> float:
     """Samples a second that a DataLoader delivers, once its workers are running."""
     positions = range(10**9)  # every position of a training set is an item
     batches = BatchSampler(positions, batch, drop_last=True)
@@ -142,7 +143,7 @@ def _loader_rate(dataset: Any, batch: int, workers: int, seconds: float = 5.0) -
     for _ in range(2 * workers + 1):
         next(loader)
     start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
+    while time.perf_counter() - start < LOADER_SECONDS:
         next(loader)
         count += batch
     return count / (time.perf_counter() - start)

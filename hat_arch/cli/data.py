@@ -60,7 +60,7 @@ def _add_prepare(verbs: argparse._SubParsersAction) -> None:
         "df2k",
         "DIV2K and Flickr2K, or photographs of your own, as LMDB stores of sub-images",
         "Reads the HR images below SRC. Writes OUT/DF2K_HR_sub.lmdb and OUT/DF2K_bicx{2,3,4}_sub.lmdb: sub-images of "
-        "480x480, 240 apart, and their MATLAB bicubic LR. Costs, for DF2K: some 75 GB of disk, an hour of 2 cores.",
+        "480x480, 240 apart, and their MATLAB bicubic LR. Costs, for DF2K: 70 GB of disk, an hour of a core.",
         prepare_df2k,
     )
     df2k.add_argument("--out", type=Path, default=Path("datasets/DF2K"), help="default: datasets/DF2K")
@@ -267,7 +267,7 @@ def run_lmdb(args: argparse.Namespace) -> int:
 def run_meta_info(args: argparse.Namespace) -> int:
     from ..data import folders
 
-    outcome = folders.meta_info(args.source, args.out, args.overwrite)
+    outcome = folders.meta_info(args.source, args.out, args.overwrite, args.skip_bad)
     return _report(outcome, args, f"images in {args.out}", f"dataroot_gt: {args.source}\nmeta_info_file: {args.out}")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import lmdb
 
 from . import parallel
+from .folders import partner
 from .images import DataError, ImageError, digest, find, read_bytes, verify
 from .lmdb_store import CHECKSUMS, META, read_recipe, read_records, to_name
 from .prepare import BENCHMARKS, DF2K_SOURCES, DF2K_SUB_IMAGES
@@ -40,7 +44,7 @@ def contents(root: Path) -> Contents:
     Raises:
         DataError: there is no such folder, or no image in it.
     """
-    found = _store(root) if root.suffix == ".lmdb" else _folder(root)
+    found = _guarded(root) if root.suffix == ".lmdb" else _folder(root)
     _count(found)
     return found
 
@@ -66,10 +70,30 @@ def _folder(root: Path) -> Contents:
     return found
 
 
-def _store(root: Path) -> Contents:
-    found = Contents(root)
+def _guarded(root: Path) -> Contents:
+    """`_store` in a process of its own, since LMDB may crash on a damaged file."""
     if not root.is_dir():
         raise DataError(f"{root}: no such store")
+    context = get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_store, args=(root, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        problem = f"{root}/data.mdb: is damaged (reading it ended with signal {-(process.exitcode or 0)}); make it anew"
+        return Contents(root, problems=[problem])
+
+
+def _send_store(root: Path, sender: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle; it ends this process with itself
+    sender.send(_store(root))
+
+
+def _store(root: Path) -> Contents:
+    found = Contents(root)
     for needed in ("data.mdb", META):
         if not (root / needed).is_file():
             found.problems.append(f"{root}: has no {needed}; make the store anew")
@@ -169,13 +193,12 @@ def pairs(gt: Contents, lq: Contents, scale: int, template: str = "{}") -> list[
     """
     problems, partners = [], set()
     for name, (height, width) in gt.sizes.items():
-        folder, slash, stem = name.rpartition("/")
-        partner = folder + slash + template.format(stem)
-        partners.add(partner)
-        if partner not in lq.sizes:
-            problems.append(f"{lq.root}: has no '{partner}', the LR of '{to_name(name)}' in {gt.root}")
-        elif (height, width) != tuple(side * scale for side in lq.sizes[partner]):
-            h, w = lq.sizes[partner]
+        other = partner(name, template)
+        partners.add(other)
+        if other not in lq.sizes:
+            problems.append(f"{lq.root}: has no '{other}', the LR of '{to_name(name)}' in {gt.root}")
+        elif (height, width) != tuple(side * scale for side in lq.sizes[other]):
+            h, w = lq.sizes[other]
             problems.append(
                 f"{gt.root}: '{name}' is {height}x{width}, its LR in {lq.root} is {h}x{w}: not {scale} times smaller"
             )

@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from . import parallel
-from .images import ORIENTATION, TURNED, DataError, Image, ImageError, encode, find, read
+from .images import DataError, Image, ImageError, encode, find, read, shown_size
 from .lmdb_store import RECIPE, OutOfSpace, differences, read_recipe
 from .resize import Convention, imresize
 
@@ -90,11 +90,10 @@ def peek(path: Path) -> tuple[int, int]:
     """Height and width of an image as it is shown, from its first bytes."""
     try:
         with PillowImage.open(path) as image:
-            turned = image.getexif().get(ORIENTATION) in TURNED
-            return image.size if turned else image.size[::-1]
-    except FileNotFoundError as error:
+            return shown_size(image)
+    except (FileNotFoundError, PermissionError) as error:
         raise ImageError(f"{path}: {error.strerror}") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
         empty = not path.stat().st_size
         raise ImageError(f"{path}: is empty (0 bytes)" if empty else f"{path}: is not an image, or damaged") from error
 
@@ -115,6 +114,12 @@ def stems(sources: Sequence[Path], folder: Path, strip: str = "") -> dict[Path, 
             raise DataError(f"{seen[stem]} and {source.name}: have the same name; rename one of them")
         seen[stem] = source
     return {source: stem for stem, source in seen.items()}
+
+
+def partner(stem: str, template: str) -> str:
+    """Stem of the LR of a GT, by BasicSR's ``filename_tmpl``, such as ``{}x4``."""
+    folder, slash, name = stem.rpartition("/")
+    return folder + slash + template.format(name)
 
 
 def modcrop(source: Path, target: Path, scale: int, overwrite: bool = False) -> Outcome:
@@ -165,6 +170,10 @@ def _reduced(image: Callable[[], Image], scale: int, convention: Convention, nam
 def sub_images(source: Path, target: Path, how: SubImages, overwrite: bool = False) -> Outcome:
     """Cuts every image into overlapping squares, named as BasicSR's ``extract_subimages.py`` names them."""
     names = stems(find(source), source)
+    taken: dict[str, Path] = {}
+    for file, name in names.items():
+        if (other := taken.setdefault(sub_image_name(name, 1), file)) is not file:
+            raise DataError(f"{other} and {file.name}: their sub-images would have the same name; rename one of them")
     recipe = {"made_by": "sub-images", "source": str(source.resolve()), **vars(how)}
 
     def make(file: Path, write: Write) -> list[Path]:
@@ -182,10 +191,8 @@ def _square(image: Callable[[], Image], top: int, left: int, size: int) -> Image
     return image()[top : top + size, left : left + size]
 
 
-def meta_info(folder: Path, file: Path, overwrite: bool = False) -> Outcome:
+def meta_info(folder: Path, file: Path, overwrite: bool = False, skip_bad: bool = False) -> Outcome:
     """Lists the images of a folder as BasicSR's ``meta_info_file`` does: ``name.png (height,width,channels)``."""
-    if file.exists() and not overwrite:
-        raise DataError(f"{file}: exists; delete it, give another name, or say --overwrite")
     outcome = Outcome()
 
     def line(path: Path) -> str:
@@ -198,9 +205,16 @@ def meta_info(folder: Path, file: Path, overwrite: bool = False) -> Outcome:
         return f"{name} ({height},{width},{channels})\n"
 
     lines = [text for _, text in parallel.run(line, find(folder), outcome.bad, label="meta-info")]
-    if not outcome.bad:
-        write_file(file, "".join(lines).encode())
-        outcome.written = len(lines)
+    data = "".join(lines).encode()
+    if outcome.bad and not skip_bad:
+        return outcome
+    if file.exists() and file.read_bytes() == data:
+        outcome.there_already = len(lines)
+        return outcome
+    if file.exists() and not overwrite:
+        raise DataError(f"{file}: exists and says otherwise; delete it, give another name, or say --overwrite")
+    write_file(file, data)
+    outcome.written = len(lines)
     return outcome
 
 
@@ -219,7 +233,10 @@ def _make(
 
     def job(source: Path) -> tuple[list[Path], int]:
         written = 0
-        age = source.stat().st_mtime_ns
+        try:
+            age = source.stat().st_mtime_ns
+        except OSError as error:  # such as a link to nothing
+            raise ImageError(f"{source}: {error.strerror}") from error
 
         def write(path: Path, image: Callable[[], Image]) -> None:
             nonlocal written
@@ -245,7 +262,10 @@ def _claim(target: Path, recipe: dict[str, Any], overwrite: bool) -> None:
     """Notes in the target how it is made, and refuses one that was made otherwise."""
     if target.exists() and not target.is_dir():
         raise DataError(f"{target}: is not a folder")
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
+    if target.resolve().is_relative_to(recipe["source"]):
+        raise DataError(f"{target}: is inside {recipe['source']}, and would be read the next time; name another folder")
+    unfinished = f"..{RECIPE}.partial"  # of a run that was killed at once
+    if target.is_dir() and any(p.name != unfinished for p in target.iterdir()) and not overwrite:
         made = read_recipe(target)
         if not made:
             raise DataError(f"{target}: holds other files; empty it, name another folder, or say --overwrite")

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ Image = NDArray[np.uint8]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 ORIENTATION = 0x0112  # EXIF tag
+BITS_PER_SAMPLE = 258  # TIFF tag
+PNG = b"\x89PNG\r\n\x1a\n"
 TURNED = (5, 6, 7, 8)  # its values that exchange height and width
 
 
@@ -82,10 +85,12 @@ def verify(data: bytes, name: object) -> Header:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata and large images
+            if data.startswith(PNG):
+                _check_chunks(data)
             with PillowImage.open(io.BytesIO(data)) as image:
                 _refuse_mode(image, data, name)
-                turned = image.getexif().get(ORIENTATION) in TURNED
-                size, suffix = image.size, _suffix(image.format)
+                height, width = shown_size(image)
+                suffix = _suffix(image.format)
                 grey = image.mode in ("1", "L", "LA")
                 if image.format == "JPEG" and not grey:
                     image.draft(
@@ -98,18 +103,39 @@ def verify(data: bytes, name: object) -> Header:
         raise ImageError(f"{name}: is not an image") from error
     except (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError) as error:
         raise ImageError(f"{name}: is damaged ({error})") from error
-    width, height = reversed(size) if turned else size
     return Header(height, width, 1 if grey else 3, suffix)
 
 
 def _refuse_mode(image: PillowImage.Image, data: bytes, name: object) -> None:
     deep_png = image.format == "PNG" and data[24] == 16  # Pillow calls 16-bit colour RGB, as if it had 8
-    if deep_png or image.mode.startswith(("I", "F")):
+    deep_tiff = max(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))) > 8
+    deep_ppm = (image.format, image.mode) == ("PPM", "RGB") and getattr(image, "tile", [])[0][3] != "RGB"  # a maximum
+    if deep_png or deep_tiff or deep_ppm or image.mode.startswith(("I", "F")):
         raise ImageError(f"{name}: has more than 8 bits a channel, and BasicSR reads 8; convert it first")
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         raise ImageError(f"{name}: is {image.mode}; convert it to RGB first")
     if getattr(image, "n_frames", 1) > 1:
         raise ImageError(f"{name}: holds several images; save one")
+
+
+def _check_chunks(data: bytes) -> None:
+    """Raises an `OSError` for a PNG that OpenCV would not read to its end; Pillow passes over checksums of pixels."""
+    place, kind = len(PNG), b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        end = place + 8 + length
+        if len(data) < end + 4:
+            raise OSError("it is cut off")
+        critical = kind[:1].isupper()
+        if critical and zlib.crc32(memoryview(data)[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise OSError("a checksum does not fit")
+        place = end + 4
+
+
+def shown_size(image: PillowImage.Image) -> tuple[int, int]:
+    """Height and width as BasicSR will read it: upright. Pillow turns TIFF itself."""
+    turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in TURNED
+    return image.size if turned else image.size[::-1]
 
 
 def _suffix(format: str | None) -> str:

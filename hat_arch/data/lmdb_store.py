@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from .images import DataError, Image, digest, encode
 FIRST_MAP = 64 * 2**20  # bytes; grows with the content
 BATCH = 32 * 2**20  # bytes of a transaction
 MAX_KEY = 511  # bytes, LMDB's limit
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CHECKSUMS, META, RECIPE = "checksums.tsv", "meta_info.txt", "recipe.json"
 
 
@@ -111,25 +113,29 @@ class StoreWriter:
             self._lock.acquire()
         except Timeout:
             raise DataError(f"{path}: another process is making it") from None
-        self._check_recipe(recipe)
-        self.records = {record.key: record for record in _read_records(self.partial / CHECKSUMS)}
-        _write(self.partial / CHECKSUMS, "".join(r.line() for r in self.records.values()))  # without a torn last line
-        self._journal = (self.partial / CHECKSUMS).open("a", encoding="utf-8")
         try:
+            self._check_recipe(recipe)
+            self.records = {record.key: record for record in _read_records(self.partial / CHECKSUMS)}
+            _write(self.partial / CHECKSUMS, "".join(r.line() for r in self.records.values()))  # no torn last line
+            self._journal = (self.partial / CHECKSUMS).open("a", encoding="utf-8")
             self._environment = lmdb.open(str(self.partial), map_size=max(FIRST_MAP, _stored(self.partial)), lock=False)
-        except lmdb.Error as error:
+        except (OSError, lmdb.Error) as error:
+            self._lock.release()
             raise self._explained(error) from error
+        except DataError:
+            self._lock.release()
+            raise
         self._batch: list[Entry] = []
-        self._batch_bytes = 0
+        self.pending = 0
+        """Bytes that were added and not yet flushed."""
+        self._failed = False
 
     def _check_recipe(self, recipe: dict[str, Any]) -> None:
         file = self.partial / RECIPE
-        if not file.exists():
-            _write(file, json.dumps(recipe, indent=1, ensure_ascii=False) + "\n")
-            return
-        begun = json.loads(file.read_text(encoding="utf-8"))
+        begun = json.loads(file.read_text(encoding="utf-8")) if file.exists() else recipe
         if other := differences(begun, recipe):
             raise DataError(f"{self.partial}: was begun with {other}; delete it to begin anew")
+        _write(file, json.dumps(recipe, indent=1, ensure_ascii=False) + "\n")
 
     def __contains__(self, key: str) -> bool:
         return key in self.records
@@ -143,8 +149,8 @@ class StoreWriter:
         if entry.key in self.records:
             return
         self._batch.append(entry)
-        self._batch_bytes += len(entry.data)
-        if self._batch_bytes >= BATCH:
+        self.pending += len(entry.data)
+        if self.pending >= BATCH:
             self.flush()
 
     def flush(self) -> None:
@@ -152,6 +158,7 @@ class StoreWriter:
         if not self._batch:
             return
         batch = sorted(self._batch, key=lambda entry: entry.key)
+        self._failed = True  # until it has succeeded
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -170,12 +177,16 @@ class StoreWriter:
             self._journal.flush()
         except OSError as error:
             raise self._explained(error) from error
-        self._batch, self._batch_bytes = [], 0
+        self._batch, self.pending, self._failed = [], 0, False
 
     def _explained(self, error: Exception) -> Exception:
         text = str(error)
-        if any(os.strerror(code) in text for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+        if any(os.strerror(code) in text for code in FULL):
             return OutOfSpace(f"{self.path}: no space left on the disk; make room and repeat the command to go on")
+        if os.strerror(errno.EIO) in text:  # what LMDB says when it could write but a part
+            return OutOfSpace(
+                f"{self.path}: no space left on the disk, or it fails; make room and repeat the command to go on"
+            )
         return DataError(f"{self.path}: {text}")
 
     def finish(self, keys: Iterable[str] | None = None) -> int:
@@ -206,18 +217,17 @@ class StoreWriter:
             raise self._explained(error) from error
         self.close()
         (self.partial / "lock").unlink(missing_ok=True)
+        old = self.path.with_name(f".{self.path.name}.old")
         if self.path.exists():  # --overwrite
-            old = self.path.with_name(f".{self.path.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             self.path.replace(old)
-            self.partial.replace(self.path)
-            shutil.rmtree(old)
-        else:
-            self.partial.replace(self.path)
+        self.partial.replace(self.path)
+        shutil.rmtree(old, ignore_errors=True)
         return len(records)
 
     def close(self) -> None:
-        self._journal.close()
+        with suppress(OSError):  # a full disk, which `flush` told of: the lines that it could not write are lost
+            self._journal.close()
         self._environment.close()
         self._lock.release()
 
@@ -226,7 +236,7 @@ class StoreWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if self._batch and not isinstance(error, OutOfSpace):
+            if not self._failed:
                 self.flush()  # what is done is kept, whatever happened
         finally:
             self.close()
@@ -234,7 +244,7 @@ class StoreWriter:
 
 def differences(made: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Where two recipes differ: what the first says there; empty if they are the same."""
-    keys = sorted(key for key in {*made, *wanted} if made.get(key) != wanted.get(key))
+    keys = sorted(key for key in {*made, *wanted} if key != "sources" and made.get(key) != wanted.get(key))
     return ", ".join(f"{key} {made.get(key)!r}" for key in keys)
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.data_util import paired_paths_from_lmdb, paired_paths_from_meta_info_file
 
-from .images import DataError
+from .folders import partner, stems
+from .images import DataError, find
 from .sampling import Crop, DrawnDataset, ItemError, Reader, to_tensor
 
 
 class SeededPairedDataset(DrawnDataset):
     """Pairs as BasicSR's PairedImageDataset; random crops depend on seed, epoch and index alone.
 
-    Takes that class's options, and ``seed`` and ``skip_broken`` of `DrawnDataset`. For training, items are patches of
-    ``gt_size``; else whole images, the GT cropped to ``scale`` times the LR.
+    Takes that class's options, and ``seed`` and ``skip_broken`` of `DrawnDataset`. Folders may hold folders. For
+    training, items are patches of ``gt_size``; else whole images, the GT cropped to ``scale`` times the LR.
 
     Raises:
         DataError: the GT and LR do not pair.
@@ -23,12 +25,7 @@ class SeededPairedDataset(DrawnDataset):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
-        try:
-            paths = PairedImageDataset({**opt, "io_backend": dict(opt["io_backend"])}).paths
-        except (AssertionError, ValueError) as error:
-            roots = f"{opt['dataroot_gt']} and {opt['dataroot_lq']}"
-            raise DataError(f"{roots}: do not pair: {' '.join(str(error).split())}") from error
-        self.paths = sorted(paths, key=lambda path: path["gt_path"])  # not the file system's order
+        self.paths = sorted(_paths(opt), key=lambda path: path["gt_path"])  # not the file system's order
         if not self.paths:
             raise DataError(f"{opt['dataroot_gt']}: holds no image")
         self.reader = Reader({"gt": opt["dataroot_gt"], "lq": opt["dataroot_lq"]}, opt["io_backend"])
@@ -56,3 +53,25 @@ class SeededPairedDataset(DrawnDataset):
         else:
             gt = gt[: height * scale, : width * scale]
         return {"lq": to_tensor(lq, opt), "gt": to_tensor(gt, opt), **paths}
+
+
+def _paths(opt: dict[str, Any]) -> list[dict[str, str]]:
+    """``gt_path`` and ``lq_path`` of every pair: files, or keys of stores."""
+    gt, lq, template = opt["dataroot_gt"], opt["dataroot_lq"], opt.get("filename_tmpl", "{}")
+    try:
+        if opt["io_backend"]["type"] == "lmdb":
+            return paired_paths_from_lmdb([lq, gt], ["lq", "gt"])
+        if opt.get("meta_info_file") is not None:
+            return paired_paths_from_meta_info_file([lq, gt], ["lq", "gt"], opt["meta_info_file"], template)
+    except (AssertionError, ValueError) as error:
+        raise DataError(f"{gt} and {lq}: do not pair: {' '.join(str(error).split())}") from error
+
+    small = {stem: file for file, stem in stems(find(Path(lq)), Path(lq)).items()}
+    paths = []
+    for file, stem in stems(find(Path(gt)), Path(gt)).items():
+        if partner(stem, template) not in small:
+            raise DataError(f"{lq}: has no '{partner(stem, template)}', the LR of {file}")
+        paths.append({"gt_path": str(file), "lq_path": str(small.pop(partner(stem, template)))})
+    if small:
+        raise DataError(f"{gt}: has no GT for {small[min(small)]}")
+    return paths

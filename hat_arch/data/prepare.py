@@ -12,7 +12,7 @@ from typing import Any
 from . import folders, parallel
 from .folders import Outcome, SubImages, cut, peek, stems, sub_image_name
 from .images import DataError, ImageError, encode, find, read, read_bytes, verify
-from .lmdb_store import Entry, OutOfSpace, StoreWriter, differences, read_recipe, read_records, to_key
+from .lmdb_store import BATCH, Entry, OutOfSpace, StoreWriter, differences, read_recipe, read_records, to_key
 from .resize import Convention, imresize
 
 BENCHMARKS = {
@@ -200,13 +200,16 @@ def _fill(
         }
         todo = [f for f, of_file in keys.items() if any(k not in s for s in stores.values() for k in of_file)]
         outcome.there_already = len(wanted) - sum(len(keys[file]) for file in todo)
-        space = _Space(next(iter(recipes)).parent, sum(file.stat().st_size for file in todo))
+        space = _Space(next(iter(recipes)).parent, sum(file.stat().st_size for file in todo if file.exists()))
         failed = set(todo)
         for file, made in parallel.run(make, todo, outcome.bad, label=label):
             failed.discard(file)
             for n, store in stores.items():
                 for entry in made[n]:
                     store.add(entry)
+            if sum(store.pending for store in stores.values()) >= BATCH:
+                for store in stores.values():  # together, so that all go on from the same place
+                    store.flush()
             outcome.written += len(made[0])
             space.check(file.stat().st_size, sum(len(e.data) for entries in made for e in entries))
         if outcome.bad and not skip_bad:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hat_arch.bench import NETWORKS, infer, measure
+from hat_arch.bench import NETWORKS, data, infer, measure, resize
 from hat_arch.cli import bench as cli
 
 TINY = {
@@ -169,3 +169,36 @@ def test_without_spandrel(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "spandrel", None)
     assert run_cli("infer") == 2
     assert capsys.readouterr().err == "basicsr bench needs spandrel: pip install spandrel\n"
+
+
+def test_resize_compares_every_scale(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(resize, "SIZE", (48, 60))
+    assert run_cli("resize", "--runs", "2", "--out", str(tmp_path / "r.json")) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert set(result["cases"]) == {f"{kind}, 1/{scale}" for kind in ("uint8", "float32") for scale in (2, 3, 4)}
+    for case in result["cases"].values():
+        runs = case["seconds"]
+        assert case["ratio"] == statistics.median(a / b for a, b in zip(runs["ours"]["runs"], runs["peer"]["runs"]))
+    out = capsys.readouterr().out
+    assert "uint8, 1/4" in out and "basicsr bench resize --runs 2" in out
+
+
+@pytest.mark.parametrize(
+    ("iteration", "verdict"), [("1000", "the loader keeps up"), ("0.000001", "the loader is too slow")]
+)
+def test_data_tells_whether_the_loader_keeps_up(tmp_path, monkeypatch, capsys, iteration, verdict):
+    monkeypatch.setattr(data, "LOADER_SECONDS", 0.1)
+    monkeypatch.setattr(data, "PHOTOGRAPHS", ("astronaut",))
+    words = ["--runs", "1", "--samples", "4", "--workers", "1", "--iteration", iteration]
+    assert run_cli("data", *words, "--out", str(tmp_path / "d.json")) == 0
+    result = json.loads((tmp_path / "d.json").read_text())
+    rates, seconds = result["samples_per_second_and_core"], result["seconds"]
+    assert all(rates[name] == pytest.approx(4 / seconds[name]["median"]) for name in rates)
+    assert {"folder of PNG, BasicSR", "LMDB of PNG, ours", "LMDB of BMP, ours", "decoding BMP"} < set(rates)
+    assert result["loader"]["needed"] == pytest.approx(4 / float(iteration))
+    assert verdict in capsys.readouterr().out
+
+
+def test_data_refuses_what_it_cannot_measure(capsys):
+    assert run_cli("data", "--batch", "0") == 2
+    assert "--batch 0: must be more than 0" in capsys.readouterr().err

@@ -223,5 +223,25 @@ def test_sizes_that_do_not_fit_are_named(broken):
 
 def test_sets_that_do_not_pair_are_named(broken):
     (broken / "lq/im1.png").unlink()
-    with pytest.raises(DataError, match=r"/gt and .*/lq: do not pair"):
+    with pytest.raises(DataError, match=r"/lq: has no 'im1', the LR of .*/gt/im1\.png"):
         make(broken)
+    (broken / "gt/im1.png").unlink()
+    (broken / "gt/im3.png").unlink()
+    with pytest.raises(DataError, match=r"/gt: has no GT for .*/lq/im3\.png"):
+        make(broken)
+
+
+def test_stores_that_do_not_pair_are_named(folders, tmp_path):
+    pack(folders / "lq", tmp_path / "other.lmdb", strip="5")
+    with pytest.raises(DataError, match=r"gt\.lmdb and .*other\.lmdb: do not pair"):
+        make(folders, lmdb=True, dataroot_lq=str(tmp_path / "other.lmdb"))
+
+
+def test_folders_in_folders_and_names_with_a_scale_pair(folders, tmp_path):
+    for which, end in (("gt", ""), ("lq", "x4")):
+        (tmp_path / which / "sub").mkdir(parents=True)
+        for file in (folders / which).iterdir():
+            if file.suffix == ".png":
+                (tmp_path / which / "sub" / f"{file.stem}{end}.png").write_bytes(file.read_bytes())
+    nested, flat = make(tmp_path, filename_tmpl="{}x4"), make(folders)
+    assert len(nested) == COUNT and all(torch.equal(nested[n]["lq"], flat[n]["lq"]) for n in range(2 * COUNT))
