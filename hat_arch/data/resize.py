@@ -68,20 +68,16 @@ def imresize(
         TypeError: another type, or the convention ``uint8`` for floats.
         ValueError: an empty image, both or neither of scale and size, one that leaves no pixel, or a region outside.
     """
-    if isinstance(image, np.ndarray):
-        result = _resize_array(image, scale, size, convention, antialias, region)
-        return result.numpy() if image.ndim == 2 else result.permute(1, 2, 0).contiguous().numpy()
-    return _resize(image, _sides(image.shape[-2:], scale, size), convention, antialias, region)
-
-
-def _resize_array(image: NDArray, scale, size, convention, antialias, region) -> Tensor:  # type: ignore[no-untyped-def]
+    if not isinstance(image, np.ndarray):
+        return _resize(image, 1, _sides(image.shape[-2:], scale, size), convention, antialias, region)
     if image.ndim not in (2, 3):
         raise ValueError(f"an image array is (H, W) or (H, W, C), not {image.shape}")
+    height, width, channels = (*image.shape, 1)[:3]
     if any(stride < 0 for stride in image.strides) or not image.flags.writeable:
         image = image.copy()  # torch takes neither
-    tensor = torch.from_numpy(image)
-    planes = tensor if image.ndim == 2 else tensor.permute(2, 0, 1)
-    return _resize(planes, _sides(image.shape[:2], scale, size), convention, antialias, region)
+    interleaved = torch.from_numpy(image).reshape(height, width * channels)
+    resized = _resize(interleaved, channels, _sides((height, width), scale, size), convention, antialias, region)
+    return resized.reshape(len(resized), -1, *image.shape[2:]).numpy()
 
 
 def _sides(shape: tuple[int, ...], scale: float | None, size: tuple[int, int] | None) -> list[tuple[int, int, float]]:
@@ -101,8 +97,14 @@ def _sides(shape: tuple[int, ...], scale: float | None, size: tuple[int, int] | 
 
 
 def _resize(
-    image: Tensor, sides: list[tuple[int, int, float]], convention: Convention, antialias: bool, region: Region | None
+    image: Tensor,
+    channels: int,
+    sides: list[tuple[int, int, float]],
+    convention: Convention,
+    antialias: bool,
+    region: Region | None,
 ) -> Tensor:
+    """`imresize` for a tensor ``(..., H, W * channels)``."""
     if image.dtype not in (torch.uint8, torch.float32, torch.float64):
         raise TypeError(f"imresize takes uint8, float32 or float64, not {image.dtype}")
     integer = image.dtype == torch.uint8
@@ -117,8 +119,10 @@ def _resize(
 
     spans = ((top, top + rows), (left, left + columns))
     first, second = sorted((0, 1), key=lambda i: sides[i][2])  # MATLAB: the smaller scale first; rows, if equal
-    before = _blocks(*sides[first], antialias, *spans[first], image.dtype, integer, image.device)
-    after = _blocks(*sides[second], antialias, *spans[second], image.dtype, convention == "uint8", image.device)
+    kind, device = image.dtype, image.device
+    repeats = (1, channels)  # of a side's matrices: columns of interleaved channels are apart
+    before = _blocks(*sides[first], antialias, *spans[first], kind, integer, repeats[first], device)
+    after = _blocks(*sides[second], antialias, *spans[second], kind, convention == "uint8", repeats[second], device)
     start = min(b.first for b in after)
     image = image.narrow(second - 2, start, max(b.last for b in after) - start)  # all that the second pass needs
     after = tuple(b._replace(first=b.first - start, last=b.last - start) for b in after)
@@ -135,18 +139,18 @@ def _round(values: Tensor) -> Tensor:
 
 
 def _apply(image: Tensor, blocks: tuple[_Block, ...], side: int) -> Tensor:
-    """``(..., H, W)`` to ``(..., rows, W)`` (side 0) or to ``(..., H, columns)`` (side 1)."""
+    """Multiplies the rows (side 0) or columns (side 1) of ``(..., H, W)`` by the blocks' matrices."""
     dtype = blocks[0].matrix.dtype
-    if side == 1:
-        return torch.cat([image[..., b.first : b.last].to(dtype) @ b.matrix.T for b in blocks], -1)
-    if image.ndim != 3 or image.stride(0) != 1 or image.requires_grad:
-        return torch.cat([b.matrix @ image[..., b.first : b.last, :].to(dtype) for b in blocks], -2)
-    channels, _, width = image.shape  # interleaved, as in an array: one product does all channels
-    interleaved = image.permute(1, 2, 0)
-    rows = image.new_empty(sum(len(b.matrix) for b in blocks), width * channels, dtype=dtype)
-    for b, part in zip(blocks, rows.split(BLOCK)):
-        torch.mm(b.matrix, interleaved[b.first : b.last].to(dtype).reshape(b.last - b.first, -1), out=part)
-    return rows.view(-1, width, channels).permute(2, 0, 1).contiguous()
+    if image.ndim > 2 or image.requires_grad:
+        parts = ((image.narrow(side - 2, b.first, b.last - b.first).to(dtype), b.matrix) for b in blocks)
+        return torch.cat([m @ x if side == 0 else x @ m.T for x, m in parts], side - 2)
+    sizes = [len(b.matrix) for b in blocks]
+    shape = (sum(sizes), image.shape[1]) if side == 0 else (image.shape[0], sum(sizes))
+    result = image.new_empty(shape, dtype=dtype)
+    for b, part in zip(blocks, result.split(sizes, side)):
+        x = image.narrow(side, b.first, b.last - b.first).to(dtype)
+        torch.mm(*((b.matrix, x) if side == 0 else (x, b.matrix.T)), out=part)
+    return result
 
 
 @lru_cache(maxsize=256)
@@ -159,23 +163,26 @@ def _blocks(
     stop: int,
     dtype: torch.dtype,
     whole: bool,
+    channels: int,
     device: torch.device,
 ) -> tuple[_Block, ...]:
     """The output pixels ``start`` to ``stop`` of a side of ``n`` pixels resized to ``out``, as matrix products.
 
     Floats are multiplied in their own precision, uint8 in float64, or float32 where that loses nothing: ``whole`` says
-    that the pixels are whole numbers.
+    that the pixels are whole numbers. Each pixel is ``channels`` values.
     """
     indices, weights = contributions(n, scale, np.arange(start, stop), antialias)
     if not dtype.is_floating_point:
         dtype = torch.float32 if whole and _exact_in_float32(weights) else torch.float64
     blocks = []
-    for i in range(0, stop - start, BLOCK):
-        index, weight = indices[i : i + BLOCK], weights[i : i + BLOCK]
+    step = BLOCK if channels == 1 else BLOCK // 2
+    for i in range(0, stop - start, step):
+        index, weight = indices[i : i + step], weights[i : i + step]
         first, last = int(index.min()), int(index.max()) + 1
-        matrix = np.zeros((len(index), last - first))
+        matrix: NDArray = np.zeros((len(index), last - first))
         np.add.at(matrix, (np.arange(len(index))[:, None], index - first), weight)  # mirrored pixels add up
-        blocks.append(_Block(first, last, torch.from_numpy(matrix).to(device, dtype)))
+        matrix = np.kron(matrix, np.eye(channels))
+        blocks.append(_Block(first * channels, last * channels, torch.from_numpy(matrix).to(device, dtype)))
     return tuple(blocks)
 
 
