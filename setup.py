@@ -21,8 +21,8 @@ setup(
     python_requires=">=3.10,<3.13",
     install_requires=[
         "basicsr>=1.4.2,<1.5",
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.6",
+        "torchvision>=0.21",
         "numpy>=1.24",
         "opencv-python>=4.8",
         "pyyaml>=6",
@@ -35,6 +35,7 @@ setup(
         "tqdm>=4.66",
         "filelock>=3.13",
         "pillow>=10.3",
+        "safetensors>=0.4.3",
     ],
     extras_require={
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT

@@ -10,14 +10,20 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
+import subprocess
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+
+if TYPE_CHECKING:
+    from .data.sampling import DrawSampler
 
 ACTIVE: list[str] = []
 """What had to be fixed in this process, one line each, for ``basicsr doctor``."""
@@ -107,46 +113,71 @@ def lend_distutils() -> Iterator[None]:
                 sys.modules[name] = module
 
 
+class Hooks(Protocol):
+    """What a pipeline of BasicSR tells as it goes; see `hat_arch.pipeline.Watch`."""
+
+    def started(self, opt: dict[str, Any]) -> None:
+        """``opt`` is the very dict that BasicSR's loop reads."""
+
+    def sampler(self, sampler: DrawSampler) -> None: ...
+
+    def loader(self, loader: Any) -> None: ...
+
+    def logger(self, tb_logger: Any) -> None: ...
+
+    def model(self, model: Any) -> None: ...
+
+
 @contextlib.contextmanager
-def pipeline_seams(opt: dict[str, Any], argv: list[str], watch: Callable[[Any, dict[str, Any]], Any]) -> Iterator[None]:
+def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterator[None]:
     """Puts the functions below, and our sampler, into BasicSR's modules for the length of the context.
 
     Args:
         opt: the checked options.
         argv: BasicSR's own command line for this run, without the program's name.
-        watch: called with the model that the pipeline built and the pipeline's options; returns the model.
+        hooks: are told what the pipeline makes.
     """
     import basicsr.test
     import basicsr.train
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
+    from basicsr.utils import options
 
     from .data.sampling import DrawSampler
 
-    pipeline_opt: dict[str, Any] = {}  # the very dict that BasicSR's loop reads
-
-    def build_and_watch(model_opt: dict[str, Any]) -> Any:
-        return watch(build_model(model_opt), pipeline_opt)
-
     def parse(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
-        nonlocal pipeline_opt
         pipeline_opt, args = parse_checked_options(opt, argv, root_path, is_train)
         if "train" in pipeline_opt["datasets"]:
             pipeline_opt["datasets"]["train"].setdefault("seed", pipeline_opt["manual_seed"])
+        hooks.started(pipeline_opt)
         return pipeline_opt, args
 
-    samplers: list[DrawSampler] = []
+    def told(tell: Callable[[Any], None], make: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made = make(*args, **kwargs)
+            tell(made)
+            return made
 
-    def sampler(*args: Any) -> DrawSampler:
-        samplers.append(DrawSampler(*args))
-        return samplers[-1]
+        return call
 
-    build_model = basicsr.train.build_model
+    def build_loader(*args: Any, **kwargs: Any) -> Any:
+        loader = build_dataloader(*args, **kwargs)
+        # each epoch's start draws a number; without this, from the generator that the network draws from
+        loader.generator = torch.Generator().manual_seed(0)
+        return loader
+
+    def resume_state(pipeline_opt: dict[str, Any]) -> dict[str, Any] | None:
+        return load_resume_state(pipeline_opt, opt)
+
+    build_dataloader = basicsr.train.build_dataloader
     changes = [
         (basicsr.train, "parse_options", parse),
         (basicsr.test, "parse_options", parse),
-        (basicsr.train, "build_model", build_and_watch),
-        (basicsr.train, "load_resume_state", load_resume_state),
-        (basicsr.train, "EnlargedSampler", sampler),
+        (basicsr.train, "build_model", told(hooks.model, basicsr.train.build_model)),
+        (basicsr.train, "load_resume_state", resume_state),
+        (basicsr.train, "EnlargedSampler", told(hooks.sampler, DrawSampler)),
+        (basicsr.train, "build_dataloader", told(hooks.loader, build_loader)),
+        (basicsr.train, "init_tb_loggers", told(hooks.logger, basicsr.train.init_tb_loggers)),
+        (options, "init_dist", init_dist),
         (PrefetchGenerator, "run", prefetch),
         (PrefetchGenerator, "__next__", next_prefetched),
     ]
@@ -158,8 +189,25 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], watch: Callable[[Any, d
     finally:
         for module, name, value in originals:
             setattr(module, name, value)
-        for drawn in samplers:
-            drawn.report()
+
+
+def init_dist(launcher: str, backend: str | None = None, port: int | None = None, **kwargs: Any) -> None:
+    """Replaces BasicSR's function, which divides by the number of GPUs, and has the loaders' workers start anew.
+
+    Takes NCCL for GPUs and Gloo for CPUs; under SLURM, finds out the addresses that `torchrun` would set.
+    """
+    if launcher == "slurm":
+        tasks = os.environ["SLURM_NTASKS"]
+        hosts = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+        first = subprocess.run(hosts, check=True, capture_output=True, text=True).stdout.split()[0]
+        os.environ.setdefault("MASTER_ADDR", first)
+        os.environ.setdefault("MASTER_PORT", str(port or 29500))
+        os.environ.update(WORLD_SIZE=tasks, RANK=os.environ["SLURM_PROCID"], LOCAL_RANK=os.environ["SLURM_LOCALID"])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # of a reducer that must copy gradients of 1x1 convolutions: nothing that a user could mend
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    torch.distributed.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"), **kwargs)
 
 
 def prefetch(self: Any) -> None:
@@ -213,30 +261,44 @@ def parse_checked_options(
         options.ordered_yaml, sys.argv = ordered_yaml, command_line
 
 
-def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+def load_resume_state(opt: dict[str, Any], checked: dict[str, Any]) -> dict[str, Any] | None:
     """Replaces BasicSR's function, which asks for the CUDA device and so cannot resume on a CPU.
 
-    It also looks for states in the run's own folder rather than in ``experiments/`` of the current one, and passes
-    over a state that cannot be read (the process may have been killed while it was written).
+    It also looks for states in the run's own folder rather than in ``experiments/`` of the current one, passes over
+    checkpoints that are not whole, and compares the options.
+
+    Args:
+        opt: the pipeline's options.
+        checked: the option file's.
+
+    Raises:
+        CheckpointError: the state asked for cannot be used, or not with these options.
     """
     from basicsr.utils import check_resume
 
-    if opt["auto_resume"]:
-        states = Path(opt["path"]["training_states"]).glob("*.state")
-        candidates = sorted((p for p in states if p.stem.isdigit()), key=lambda p: int(p.stem), reverse=True)
-    else:
-        given = opt["path"].get("resume_state")
-        candidates = [Path(given)] if given else []
+    from .models import training_state
 
-    for path in candidates:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a damaged file makes torch.load raise
-            if not opt["auto_resume"]:
-                raise ValueError(f"{path}: cannot be read as a training state ({error})") from error
-            print(f"{path} is damaged, looking for an earlier state", file=sys.stderr)
-            continue
-        opt["path"]["resume_state"] = str(path)
-        check_resume(opt, state["iter"])
-        return state
-    return None
+    states, models = Path(opt["path"]["training_states"]), Path(opt["path"]["models"])
+    if opt["auto_resume"]:
+        found = training_state.newest(states, models)
+    elif given := opt["path"].get("resume_state"):
+        found = Path(given), training_state.load(Path(given))
+    else:
+        found = None
+    if found is None:
+        return None
+    path, state = found
+    before = training_state.options_of(state)
+    fatal, harmless = training_state.changed_options(before, checked) if before else ([], [])
+    if fatal:
+        lines = "\n  ".join(fatal)
+        raise training_state.CheckpointError(
+            f"{path}: was trained with other options, and cannot go on with these:\n  {lines}\n"
+            "  change them back, or give the run another name"
+        )
+    if opt["rank"] == 0:
+        for line in harmless:
+            print(f"option changed since {path.name}: {line}", file=sys.stderr)
+    opt["path"]["resume_state"] = str(path)
+    check_resume(opt, state["iter"])
+    return state

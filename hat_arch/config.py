@@ -79,14 +79,13 @@ class Report:
             raise ConfigError("\n".join([*shown, self.remedy] if self.remedy else shown))
 
 
-def load(file: str | Path, is_train: bool, overrides: Iterable[str] = (), launcher: str = "none") -> dict[str, Any]:
+def load(file: str | Path, is_train: bool, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """Reads and checks an option file.
 
     Args:
         file: path of the YAML file.
         is_train: whether it is for training or for testing.
         overrides: ``key:key=value`` as of ``--force_yml``; the value is read as YAML.
-        launcher: as of ``--launcher``.
 
     Returns:
         A plain dict for BasicSR, with defaults filled in.
@@ -110,7 +109,8 @@ def load(file: str | Path, is_train: bool, overrides: Iterable[str] = (), launch
     checks.unknown_keys(opt, model, report)
     checks.arguments(opt, report)
     checks.datasets(opt, report, is_train)
-    checks.devices(opt, report, launcher)
+    checks.devices(opt, report)
+    checks.training(opt, report)
     report.raise_if_any()
     checks.network(opt, report)
     report.raise_if_any()

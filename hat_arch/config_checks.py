@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import pickle
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import BaseModel
 
 from . import schema
 from .config import DATA_REMEDY, SCHEDULERS, Key, Report, parameters, words_in_source
+from .models.weights import LEAST, WeightsError, fitting, read_weights
 
 Options = dict[str, Any]
 
@@ -178,12 +178,10 @@ def _looked_in(path: str | Path) -> str:
     return "" if Path(path).is_absolute() else f" (looked in {Path.cwd()})"
 
 
-def devices(opt: Options, report: Report, launcher: str) -> None:
+def devices(opt: Options, report: Report) -> None:
     """Settles ``num_gpu``: without a GPU, 0."""
     if not torch.cuda.is_available():
-        if launcher != "none":
-            report.add((), f"--launcher {launcher} is for GPUs, and PyTorch sees none here; run without it")
-        elif opt["num_gpu"] not in (0, "auto"):
+        if opt["num_gpu"] not in (0, "auto"):
             print(f"num_gpu: {opt['num_gpu']}, but PyTorch sees no GPU: running on the CPU", file=sys.stderr)
         opt["num_gpu"] = 0
     elif opt["num_gpu"] != "auto" and opt["num_gpu"] > torch.cuda.device_count():
@@ -220,25 +218,45 @@ def _weights(key: Key, file: str, net: torch.nn.Module, opt: Options, short: str
         report.add(key, f"no file '{file}'{_looked_in(file)}")
         return
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        report.add(key, f"'{file}' cannot be read as weights: {str(error).splitlines()[0]}")
+        content = read_weights(path)
+    except WeightsError as error:
+        report.add(key, f"'{file}' {error}")
         return
     wanted = opt["path"].get(f"param_key_{short}") or "params"
     if wanted not in content and "params" in content:
         wanted = "params"
     if wanted not in content:
-        names = ", ".join(list(content)[:4]) if isinstance(content, dict) else type(content).__name__
+        names = ", ".join(list(content)[:4]) or "none"
         report.add(("path", f"param_key_{short}"), f"'{file}' has no '{wanted}'; it has: {names}")
         return
-    have = {name.removeprefix("module."): tensor.shape for name, tensor in content[wanted].items()}
-    need = {name: tensor.shape for name, tensor in net.state_dict().items()}
-    missing, extra = need.keys() - have.keys(), have.keys() - need.keys()
-    other = [name for name in need.keys() & have.keys() if need[name] != have[name]]
-    if (strict and (missing or extra or other)) or len(missing) == len(need):
-        example = sorted(other or missing or extra)[0]
-        report.add(
-            key,
-            f"'{file}' does not fit network_{short}: {len(missing)} weights missing, {len(extra)} unknown, "
-            f"{len(other)} of another shape (such as {example}); give the arguments that it was trained with",
-        )
+    fit = fitting(content[wanted], net.state_dict())
+    if (strict and not fit.complete) or len(fit.weights) < LEAST * fit.needed:
+        remedy = "give the arguments that it was trained with"
+        if strict and len(fit.weights) >= LEAST * fit.needed:
+            remedy += f", or set strict_load_{short}: false to take what fits"
+        report.add(key, f"'{file}' does not fit network_{short}: {'; '.join(fit.lines())}; {remedy}")
+
+
+def training(opt: Options, report: Report) -> None:
+    """Options of `HATModel` that have no effect, or cannot work."""
+    train, logger = opt.get("train") or {}, opt.get("logger") or {}
+    own = [
+        name
+        for name in ("accumulate", "compile", "channels_last", "clip_grad_norm", "max_bad_steps")
+        if train.get(name)
+    ]
+    if train.get("precision", "fp32") != "fp32":
+        own.append("precision")
+    if opt["model_type"] != "HATModel":
+        for name in own:
+            report.add(("train", name), f"is for model_type HATModel, not {opt['model_type']}")
+    known = {
+        f"{dataset['name']}/{metric}"
+        for name, dataset in opt["datasets"].items()
+        if name.split("_")[0] == "val"
+        for metric in (opt.get("val") or {}).get("metrics") or {}
+    }
+    for name in logger.get("keep_best") or ():
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none is validated"
+            report.add(("logger", "keep_best"), f"no validation measures '{name}'; there are: {listed}")

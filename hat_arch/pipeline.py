@@ -1,6 +1,7 @@
 """Runs BasicSR's own training and test pipelines on checked options.
 
-What a person at a terminal adds to the loop is here: a progress bar, and a Ctrl-C that leaves a state to resume from.
+What a person who watches adds to the loop is here: a progress bar, numbers and pictures in TensorBoard, a stop (Ctrl-C,
+SIGTERM) that leaves a state to resume from, and the place in the epoch at which a run goes on.
 """
 
 from __future__ import annotations
@@ -10,35 +11,81 @@ import logging
 import os
 import signal
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import distributed
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .basicsr_compat import pipeline_seams
+from .data.sampling import DrawSampler
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
-    """Training was stopped on request, after its state was saved."""
+    """Training was stopped by a signal, whose number is ``signal``; the message says what is saved."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
 
 
 class Watch:
-    """Goes along with one training run: draws progress, stops it on request."""
+    """Goes along with one run of a pipeline: draws progress, stops it on request, resumes it where it was."""
 
-    def __init__(self) -> None:
-        self.iteration = 0
+    def __init__(self, checked: dict[str, Any]) -> None:
+        self.checked = checked
+        self.opt: dict[str, Any] = {}
+        self.iteration, self.first = 0, 0
         self.bar: tqdm | None = None
         self.cleanup = contextlib.ExitStack()
-        self.opt: dict[str, Any] = {}
-        self.stop_requested = False
+        self.stop_signal = 0
         self.pid = os.getpid()
+        self.samplers: list[DrawSampler] = []
+        self.val_loaders: list[Any] = []
+        self.batch = 1
+        self.done: tuple[int, int] = (0, 0)
+        """Epoch, and samples of it, of all processes, that were trained on."""
+        self.tb_logger: Any = None
+        self.started_at = 0.0
 
-    def model(self, model: Any, opt: dict[str, Any]) -> Any:
-        """Notes when ``model`` does a step and when it is saved; ``opt`` are the options that BasicSR's loop reads."""
+    # what the pipeline tells
+
+    def started(self, opt: dict[str, Any]) -> None:
         self.opt = opt
-        step, save = model.optimize_parameters, model.save
+
+    def sampler(self, sampler: DrawSampler) -> None:
+        self.samplers.append(sampler)
+
+    def loader(self, loader: Any) -> None:
+        if loader.sampler in self.samplers:
+            self.batch = loader.batch_size * self.opt["world_size"]
+        else:
+            self.val_loaders.append(loader)
+
+    def logger(self, tb_logger: Any) -> None:
+        self.tb_logger = tb_logger
+
+    def model(self, model: Any) -> None:
+        """Puts itself around the model's steps and checkpoints."""
+        step, save, resume = model.optimize_parameters, model.save, model.resume_training
+        update_learning_rate = model.update_learning_rate
+        model.run_options, model.position = self.checked, self.position
+
+        def resume_training(state: dict[str, Any]) -> None:
+            resume(state)
+            self.go_on(state)
+
+        def update(current_iter: int, warmup_iter: int = -1) -> None:
+            if current_iter == 1 and (self.opt.get("val") or {}).get("val_first"):
+                for loader in self.val_loaders:
+                    model.validation(loader, 0, self.tb_logger, self.opt["val"]["save_img"])
+            update_learning_rate(current_iter, warmup_iter)
 
         def optimize_parameters(current_iter: int) -> None:
             step(current_iter)
@@ -46,34 +93,107 @@ class Watch:
 
         def save_and_maybe_stop(epoch: int, current_iter: int) -> None:
             save(epoch, current_iter)
-            if self.stop_requested and current_iter != -1:
-                raise Stopped(f"stopped after iteration {current_iter:,}, which is saved")
+            if self.stop_signal and current_iter != -1:
+                saved = getattr(model, "saved", current_iter)
+                what = (
+                    "which is saved"
+                    if saved == current_iter
+                    else "which could not be saved; the checkpoint before is intact"
+                )
+                raise Stopped(f"stopped after iteration {current_iter:,}, {what}", self.stop_signal)
 
+        model.resume_training, model.update_learning_rate = resume_training, update
         model.optimize_parameters, model.save = optimize_parameters, save_and_maybe_stop
-        return model
+
+    # the place in the epoch
+
+    def position(self) -> dict[str, int]:
+        epoch, samples = self.done
+        return {"epoch": epoch, "samples": samples, "of": self.samplers[0].total_size, "images": self._images()}
+
+    def _images(self) -> int:
+        return len(self.samplers[0].dataset)
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Passes over the samples of the epoch that a run was trained on before ``state`` was written."""
+        place = state.get("position")
+        if not place:
+            return
+        self.done = place["epoch"], place["samples"]
+        if (place["of"], place["images"]) == (self.samplers[0].total_size, self._images()):
+            self.samplers[0].passed_over = self.done
+        else:
+            logging.getLogger("basicsr").warning("the data set or the batch has changed: its epoch starts anew")
+
+    # each iteration
 
     def advance(self, iteration: int, model: Any) -> None:
         self.iteration = iteration
+        epoch = self.samplers[0].epoch
+        self.done = epoch, (self.done[1] if self.done[0] == epoch else 0) + self.batch
+        if self.opt["dist"]:  # all processes stop at the same iteration, whichever got the signal
+            heard = torch.tensor(self.stop_signal, device=model.device)
+            distributed.all_reduce(heard, distributed.ReduceOp.MAX)
+            self.stop_signal = int(heard)
+        if self.stop_signal:
+            self.opt["logger"]["save_checkpoint_freq"] = 1  # BasicSR's loop saves at the end of this iteration
+        if not self.started_at:
+            self.first, self.started_at = iteration, time.perf_counter()
+        if self.opt["rank"] == 0:
+            self._draw(iteration, model)
+            if self.tb_logger and iteration % self.opt["logger"]["print_freq"] == 0:
+                for name, value in self.numbers(model).items():
+                    self.tb_logger.add_scalar(f"training/{name}", value, iteration)
+
+    def numbers(self, model: Any) -> dict[str, float]:
+        """Learning rate, samples a second since the first iteration here, and memory in MiB."""
+        seconds = time.perf_counter() - self.started_at
+        numbers = {"lr": model.get_current_learning_rate()[0]}
+        if self.iteration > self.first:
+            numbers["samples_per_second"] = (self.iteration - self.first) * self.batch / seconds
+        if torch.cuda.is_available():
+            numbers["memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        return numbers
+
+    def _draw(self, iteration: int, model: Any) -> None:
         if self.bar is None:
-            if not sys.stderr.isatty() or self.opt["rank"] != 0:
+            if not sys.stderr.isatty():
                 return
             self.cleanup.enter_context(logging_redirect_tqdm(loggers=[logging.getLogger("basicsr")]))
             total = int(self.opt["train"]["total_iter"])
             self.bar = tqdm(total=total, initial=iteration - 1, unit="it", dynamic_ncols=True)
             self.cleanup.callback(self.bar.close)
-        losses = {name: f"{value:.3e}" for name, value in model.get_current_log().items()}
-        self.bar.set_postfix(losses, refresh=False)
+        numbers = self.numbers(model)
+        shown = {name: f"{value:.3e}" for name, value in model.get_current_log().items()}
+        for name, label in (("samples_per_second", "samples/s"), ("memory_mib", "MiB")):
+            if name in numbers:
+                shown[label] = f"{numbers[name]:.3g}"
+        self.bar.set_postfix(shown, refresh=False)
         self.bar.update(iteration - self.bar.n)
 
-    def on_interrupt(self, signum: int, frame: types.FrameType | None) -> None:
-        """Lets BasicSR's loop save at the end of this iteration; a second Ctrl-C stops at once."""
+    def on_signal(self, number: int, frame: types.FrameType | None) -> None:
+        """Lets BasicSR's loop save at the end of this iteration; a second one stops at once."""
         if os.getpid() != self.pid:
-            return  # a data-loading worker; the main process decides
-        if self.stop_requested or not self.opt:
+            if number == signal.SIGTERM:  # a data-loading worker: the main process ends it so
+                raise SystemExit(128 + number)
+            return
+        if not self.opt or (number == self.stop_signal == signal.SIGINT and not self.opt["dist"]):
             raise KeyboardInterrupt
-        self.stop_requested = True
-        self.opt["logger"]["save_checkpoint_freq"] = 1
-        print("\nStopping after this iteration, with a state to resume from. Ctrl-C again to stop at once.", flush=True)
+        if self.stop_signal:
+            return  # a launcher passes on Ctrl-C, and SIGTERM after it
+        self.stop_signal = number
+        if self.opt.get("rank", 0) == 0:
+            print(
+                "\nStopping after this iteration, with a state to resume from. Ctrl-C again to stop at once.",
+                flush=True,
+            )
+
+    def close(self) -> None:
+        self.cleanup.close()
+        for sampler in self.samplers:
+            sampler.report()
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def train(opt: dict[str, Any], argv: list[str], root: Path) -> None:
@@ -85,24 +205,29 @@ def train(opt: dict[str, Any], argv: list[str], root: Path) -> None:
         root: the folder below which BasicSR writes.
 
     Raises:
-        Stopped: Ctrl-C was pressed; the state is saved.
-        KeyboardInterrupt: Ctrl-C was pressed twice, or before training began.
+        Stopped: Ctrl-C or SIGTERM came; the state is saved.
+        KeyboardInterrupt: it came twice, or before training began.
     """
     from basicsr.train import train_pipeline
 
-    watch = Watch()
-    previous = signal.signal(signal.SIGINT, watch.on_interrupt)
+    watch = Watch(opt)
+    previous = {number: signal.signal(number, watch.on_signal) for number in SIGNALS}
     try:
-        with pipeline_seams(opt, argv, watch.model):
+        with pipeline_seams(opt, argv, watch):
             train_pipeline(str(root))
     finally:
-        signal.signal(signal.SIGINT, previous)
-        watch.cleanup.close()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        watch.close()
 
 
 def test(opt: dict[str, Any], argv: list[str], root: Path) -> None:
     """Tests; results go to ``root/results``. Arguments as for `train`."""
     from basicsr.test import test_pipeline
 
-    with pipeline_seams(opt, argv, lambda model, _: model):
-        test_pipeline(str(root))
+    watch = Watch(opt)
+    try:
+        with pipeline_seams(opt, argv, watch):
+            test_pipeline(str(root))
+    finally:
+        watch.close()

@@ -84,8 +84,19 @@ class Train(Section):
     """Decay of the moving average of the weights that is validated and saved beside them; 0 for none."""
     warmup_iter: int = -1
     """Iterations over which the learning rate rises linearly; -1 for none."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the network in training; HATModel only."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the network in training. bf16 and fp16 are autocast, fp16 with a gradient scaler; tf32 is for
+    NVIDIA's matrix products. fp32 is PyTorch's default, as BasicSR trains. This and the following: HATModel only."""
+    accumulate: Positive | None = None
+    """Parts that a batch is computed in, for less memory; the update is the same."""
+    compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = None
+    """Whether to compile the network with torch.compile, or its mode."""
+    channels_last: bool | None = None
+    """Whether images and weights are kept channels last."""
+    clip_grad_norm: Number | None = None
+    """Largest norm of the gradient; larger ones are scaled down to it."""
+    max_bad_steps: Positive | None = None
+    """Gradients in a row that may be NaN or infinite before training stops; 20 by default. Their steps are left out."""
 
 
 class Val(Section):
@@ -98,6 +109,8 @@ class Val(Section):
     metrics: dict[str, dict[str, Any]] | None = None
     """What to measure: any name, with ``type`` (as in the metric registry) and its arguments."""
     pbar: bool = False
+    val_first: bool | None = None
+    """Whether to validate once before training; HATModel only."""
 
 
 class Logger(Section):
@@ -108,6 +121,12 @@ class Logger(Section):
     use_tb_logger: bool = False
     """Whether to write TensorBoard logs to ``tb_logger/``."""
     wandb: dict[str, Any] | None = None
+    keep_last: Positive | None = None
+    """Checkpoints to keep, the newest; all if absent. This and the following: HATModel only."""
+    keep_best: list[str] | None = None
+    """Data set and metric, such as Set5/psnr: the weights that were best at it, as net_g_best_Set5_psnr.pth."""
+    safetensors: bool | None = None
+    """Whether to write the weights (of the EMA, if there is one) as .safetensors too."""
 
 
 class Options(Section):

@@ -33,7 +33,7 @@ WRONG = [
     ("path.pretrain_networkg", None, r"path\.pretrain_networkg: unknown key; did you mean 'pretrain_network_g'\?"),
     ("train.total_iter", "many", r"train\.total_iter: .*is 'many'"),
     ("train.total_iter", KeyError, r"train\.total_iter: is missing"),
-    ("train.precision", "fp8", r"train\.precision: should be 'fp32' or 'bf16', is 'fp8'"),
+    ("train.precision", "fp8", r"train\.precision: should be 'fp32', 'tf32', 'bf16' or 'fp16', is 'fp8'"),
     ("scale", "4", r"scale: should be a valid integer, is '4'"),
     ("network_g", KeyError, r"network_g: is missing"),
     ("network_g.type", "HATT", r"network_g\.type: no arch 'HATT' is registered; did you mean 'HAT'\?"),
@@ -144,7 +144,7 @@ def test_weights_must_fit_the_network(options, write_options, tmp_path):
     config.load(write_options(options), is_train=True)
 
     options["path"]["pretrain_network_g"] = save_weights(tmp_path / "x2.pth", HAT(**{**arguments, "upscale": 2}))
-    with pytest.raises(ConfigError, match=r"does not fit network_g: 2 weights missing, 0 unknown, 0 of another shape"):
+    with pytest.raises(ConfigError, match=r"does not fit network_g: 2 not in the file: conv_"):
         config.load(write_options(options), is_train=True)
     options["path"]["strict_load_g"] = False
     config.load(write_options(options), is_train=True)
@@ -176,8 +176,6 @@ def test_without_a_gpu_training_runs_on_the_cpu_and_says_so(options, write_optio
     options["num_gpu"] = 8
     assert config.load(write_options(options), is_train=True)["num_gpu"] == 0
     assert "PyTorch sees no GPU" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="--launcher pytorch is for GPUs"):
-        config.load(write_options(options), True, launcher="pytorch")
 
 
 @pytest.mark.parametrize("name", ["ESRGANModel", "SRGANModel", "RealESRNetModel", "SwinIRModel"])

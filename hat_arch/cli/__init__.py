@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from .. import __version__, plugins
 from ..config import ConfigError
 from ..data.images import DataError
+from ..models.hat_model import TrainingError
+from ..models.training_state import CheckpointError
+from ..models.weights import WeightsError
 from . import bench, data, info, report, run
 
 USER_ERROR = 2
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         plugins.load_local(getattr(args, "plugin", ()))
         return args.run(args)
-    except (ConfigError, DataError, plugins.PluginError) as error:
+    except (ConfigError, DataError, CheckpointError, TrainingError, WeightsError, plugins.PluginError) as error:
         print(f"basicsr: {error}", file=sys.stderr)
         return USER_ERROR
     except OSError as error:

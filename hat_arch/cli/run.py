@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 from pathlib import Path
 
 import torch
 
 from .. import config, pipeline
+from ..data.parallel import cores
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -25,6 +28,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             help="how several processes were started",
         )
         parser.add_argument(
+            "--gpus",
+            type=int,
+            metavar="N",
+            help="start N processes, one a GPU (on a machine without GPUs, N processes on the CPU)",
+        )
+        parser.add_argument(
             "--auto_resume", action="store_true", help="go on from the newest state of the run, if there is one"
         )
         parser.add_argument("--debug", action="store_true", help="validate and save every 8 iterations")
@@ -39,19 +48,72 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    opt = config.load(args.opt, args.is_train, args.force_yml, args.launcher)
+    if args.gpus is not None:
+        return launch(args)
+    opt = config.load(args.opt, args.is_train, args.force_yml)
     argv = ["-opt", args.opt, "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     argv += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag[2:])]
+    again = f"go on with: basicsr train -opt {args.opt} --auto_resume"
     try:
         (pipeline.train if args.is_train else pipeline.test)(opt, argv, Path.cwd())
     except pipeline.Stopped as stopped:
-        print(f"basicsr: {stopped}; go on with: basicsr train -opt {args.opt} --auto_resume", file=sys.stderr)
-        return 130
+        if opt_rank() == 0:
+            print(f"basicsr: {stopped}; {again}", file=sys.stderr)
+        return 128 + stopped.signal
     except torch.cuda.OutOfMemoryError as error:
         print(
-            f"basicsr: {str(error).splitlines()[0]}\n  lower datasets:train:batch_size_per_gpu, or set network_g:"
-            "use_checkpoint: true (HAT), or train:precision: bf16",
+            f"basicsr: {str(error).splitlines()[0]}\n  lower datasets:train:batch_size_per_gpu, or set "
+            "train:accumulate, network_g:use_checkpoint: true (HAT), or train:precision: bf16",
             file=sys.stderr,
         )
         return 2
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        print(
+            f"basicsr: {reason}\n  if memory ran out, lower datasets:train:num_worker_per_gpu; {again}", file=sys.stderr
+        )
+        return 1
+    return 0
+
+
+def opt_rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def launch(args: argparse.Namespace) -> int:
+    """Starts one process a GPU with torch's elastic launcher, as ``torchrun`` does."""
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    there = torch.cuda.device_count()
+    if args.gpus < 1 or (there and args.gpus > there):
+        raise config.ConfigError(f"--gpus {args.gpus}: there are {there} GPUs here")
+    verb = "train" if args.is_train else "test"
+    config.load(args.opt, args.is_train, args.force_yml)  # complains once, not from every process
+    words = ["--standalone", "--nproc_per_node", str(args.gpus), "-m", "hat_arch", verb, "-opt", args.opt]
+    words += ["--launcher", "pytorch"]
+    words += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag[2:])]
+    words += [word for plugin in args.plugin for word in ("--plugin", plugin)]
+    words += ["--force_yml", *args.force_yml] if args.force_yml else []
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // args.gpus)))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        torchrun.main(words)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        code = failure.exitcode
+        how = f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
+        if code not in (130, 143):
+            again = (
+                f"; go on with: basicsr {verb} -opt {args.opt} --gpus {args.gpus} --auto_resume"
+                if args.is_train
+                else ""
+            )
+            print(f"basicsr: process {rank} {how}; the others were stopped{again}", file=sys.stderr)
+        return code if code > 0 else 1
+    except SignalException as error:
+        return 128 + error.sigval
     return 0

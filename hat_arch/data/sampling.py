@@ -120,22 +120,30 @@ class DrawnDataset(Dataset):
 
 
 class DrawSampler(EnlargedSampler):
-    """BasicSR's sampler, with its order, that tells a `DrawnDataset` which draw an index belongs to."""
+    """BasicSR's sampler, with its order, that tells a `DrawnDataset` which draw an index belongs to.
+
+    An epoch is filled up to whole batches: BasicSR drops the rest, and with it the iterations that it counts on. It can
+    begin in the middle, for a run that goes on.
+    """
 
     def __init__(self, dataset: Dataset, num_replicas: int, rank: int, ratio: int = 1) -> None:
         super().__init__(dataset, num_replicas, rank, ratio)
-        self.ratio = ratio
+        self.passed_over: tuple[int, int] = (-1, 0)
+        """Epoch, and how many samples of it, of all processes, are passed over."""
         if isinstance(dataset, DrawnDataset):
+            batch = dataset.opt.get("batch_size_per_gpu", 1)
+            self.num_samples: int = -(-self.num_samples // batch) * batch
+            self.total_size = self.num_samples * num_replicas
             dataset.share_broken()
 
     def __iter__(self) -> Iterator[int]:
         if not isinstance(self.dataset, DrawnDataset):
             return super().__iter__()
-        generator = torch.Generator().manual_seed(self.epoch)
-        order = torch.randperm(self.total_size, generator=generator)
-        # the last process's share may reach beyond ratio whole draws
-        first = self.epoch * (self.ratio + 1) * len(self.dataset)
-        return iter((order[self.rank :: self.num_replicas] + first).tolist())
+        order = torch.randperm(self.total_size, generator=torch.Generator().manual_seed(self.epoch))
+        draws = -(-self.total_size // len(self.dataset))
+        epoch, done = self.passed_over
+        start = done if epoch == self.epoch else 0
+        return iter((order[start:][self.rank :: self.num_replicas] + self.epoch * draws * len(self.dataset)).tolist())
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
