@@ -52,6 +52,7 @@ class Watch:
         self.done: tuple[int, int] = (0, 0)
         """Epoch, and samples of it, of all processes, that were trained on."""
         self.tb_logger: Any = None
+        self.trained: Any = None
         self.started_at = 0.0
 
     # what the pipeline tells
@@ -76,6 +77,7 @@ class Watch:
         step, save, resume = model.optimize_parameters, model.save, model.resume_training
         update_learning_rate = model.update_learning_rate
         model.run_options, model.position = self.checked, self.position
+        self.trained = model
 
         def resume_training(state: dict[str, Any]) -> None:
             resume(state)
@@ -188,6 +190,22 @@ class Watch:
                 flush=True,
             )
 
+    def finish(self) -> None:
+        """Leaves curves.png and summary.md in the run's folder."""
+        if self.opt["rank"] != 0:
+            return
+        from . import report
+
+        folder = Path(self.opt["path"]["experiments_root"])
+        drawn = report.draw_curves(
+            Path(self.opt["root_path"]) / "tb_logger" / self.opt["name"], None, folder / "curves.png"
+        )
+        seconds = time.perf_counter() - self.started_at if self.started_at else 0.0
+        numbers = self.numbers(self.trained) if self.started_at else {}
+        text = report.summary(self.opt, self.trained, self.iteration, seconds, numbers, drawn)
+        (folder / "summary.md").write_text(text, encoding="utf-8")
+        print(f"{folder / 'summary.md'}{', curves.png' if drawn else ''}")
+
     def close(self) -> None:
         self.cleanup.close()
         for sampler in self.samplers:
@@ -215,6 +233,7 @@ def train(opt: dict[str, Any], argv: list[str], root: Path) -> None:
     try:
         with pipeline_seams(opt, argv, watch):
             train_pipeline(str(root))
+            watch.finish()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from basicsr.utils import tensor2img
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .bench.measure import cpu_name
 from .data.resize import imresize
 from .models.hat_model import upscale
+from .models.training_state import versions
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -124,6 +127,47 @@ def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
         ax.grid(alpha=0.3)
     _save(figure, file)
     return True
+
+
+def summary(
+    opt: dict[str, Any], model: Any, iteration: int, seconds: float, numbers: dict[str, float], curves: bool
+) -> str:
+    """What a run has come to, in Markdown.
+
+    Args:
+        opt: its options.
+        model: as it is at the end.
+        iteration: the last one.
+        seconds: that this process trained for.
+        numbers: as `hat_arch.pipeline.Watch.numbers` gives them.
+        curves: whether curves.png lies beside it.
+    """
+    bare = model.get_bare_model(model.net_g)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
+    facts = {
+        "network": f"{type(bare).__name__}, {sum(p.numel() for p in bare.parameters()):,} parameters",
+        "iterations": f"{iteration:,} of {int(opt['train']['total_iter']):,}",
+        "time of the last start": f"{timedelta(seconds=round(seconds))}",
+        "samples per second": f"{numbers['samples_per_second']:.3g}" if "samples_per_second" in numbers else "",
+        "memory": f"{numbers['memory_mib']:.0f} MiB" if "memory_mib" in numbers else "",
+        "processes": str(opt["world_size"]),
+        "precision": opt["train"].get("precision", "fp32"),
+        "steps passed over": str(getattr(model, "bad_steps", 0) or ""),
+        "device": device,
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+        "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %z}",
+        "weights": "models/net_g_latest.pth",
+    }
+    lines = [f"# {opt['name']}", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.items() if v), ""]
+    last = getattr(model, "last_metrics", {})
+    if last:
+        lines += ["| data set | metric | at the end | best | at iteration |", "|---|---|---|---|---|"]
+        for dataset, metrics in last.items():
+            for name, value in metrics.items():
+                best = model.best_metric_results[dataset][name]
+                lines.append(f"| {dataset} | {name} | {value:.4f} | {best['val']:.4f} | {best['iter']:,} |")
+        lines.append("")
+    return "\n".join([*lines, *(["![curves](curves.png)", ""] if curves else [])])
 
 
 def _save(figure: Any, file: Path) -> None:

@@ -40,7 +40,7 @@ def options(options: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def train(write_options, tmp_path, monkeypatch):
-    """Trains in this process; returns losses and final weights, or raises `Killed` in the iteration after ``die_after``."""
+    """Trains in this process; returns losses and final weights, or raises `Killed` after iteration ``die_after``."""
     monkeypatch.chdir(tmp_path)
     step = HATModel.optimize_parameters
     monkeypatch.setattr("basicsr.utils.logger.initialized_logger", {})

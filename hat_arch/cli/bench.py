@@ -20,6 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     _add_infer(suites)
+    _add_train(suites)
     _add_data(suites)
     _add_resize(suites)
 
@@ -61,6 +62,26 @@ def _add_infer(suites: argparse._SubParsersAction) -> None:
     add("--threads", type=int, metavar="N", help="CPU threads, by default as many as PyTorch chooses")
     add("--out", type=Path, metavar="FILE", help="JSON file to write, by default named in experiments/benchmarks")
     parser.set_defaults(measure=_infer)
+
+
+def _add_train(suites: argparse._SubParsersAction) -> None:
+    parser = suites.add_parser(
+        "train",
+        help="time and memory of one training step",
+        description="Times a step (forward, backward, Adam, EMA) of HATModel, in several settings, beside BasicSR's "
+        "SRModel with spandrel's HAT, and measures the memory it needs.",
+    )
+    add = parser.add_argument
+    add("--network", choices=list(NETWORKS), default="HAT", help="official ×4 network to measure, HAT by default")
+    add("--batch", type=int, default=1, metavar="N", help="patches of a step, 1 by default")
+    add("--patch", type=int, default=64, metavar="PX", help="side of the LR patches, 64 by default")
+    add("--case", nargs="+", metavar="NAME", help="settings, such as 'fp32' 'bf16, compile'; a choice by default")
+    add("--no_memory", action="store_true", help="measure time alone")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="by default CUDA where there is one")
+    add("--runs", type=int, default=5, metavar="N", help="timed steps of each, 5 by default")
+    add("--threads", type=int, metavar="N", help="CPU threads, by default as many as PyTorch chooses")
+    add("--out", type=Path, metavar="FILE", help="JSON file to write, by default in experiments/benchmarks")
+    parser.set_defaults(measure=_train)
 
 
 def _add_data(suites: argparse._SubParsersAction) -> None:
@@ -118,20 +139,44 @@ def _infer(args: argparse.Namespace) -> None:
     _finish(infer, result, args)
 
 
-def _data(args: argparse.Namespace) -> None:
-    from hat_arch.bench import data
+def _train(args: argparse.Namespace) -> None:
+    from hat_arch.bench import train
+
+    _refuse_nothing({"runs": args.runs, "batch": args.batch, "patch": args.patch, "threads": args.threads})
+    settings = train.TrainSettings(
+        network=args.network,
+        batch=args.batch,
+        patch=args.patch,
+        cases=tuple(args.case) if args.case else None,
+        memory=not args.no_memory,
+        device=args.device,
+        runs=args.runs,
+        threads=args.threads,
+    )
+    result = train.run(settings, progress=lambda message: print(f"{message} …", file=sys.stderr, flush=True))
+    _finish(train, result, args)
+
+
+def _refuse_nothing(counts: dict[str, Any]) -> None:
     from hat_arch.bench.measure import BenchmarkError
 
-    counts = {"runs": args.runs, "samples": args.samples, "batch": args.batch, "workers": args.workers}
-    for option, value in {**counts, "iteration": args.iteration}.items():
+    for option, value in counts.items():
         if value is not None and value <= 0:
             raise BenchmarkError(f"--{option} {value}: must be more than 0")
+
+
+def _data(args: argparse.Namespace) -> None:
+    from hat_arch.bench import data
+
+    counts = {"runs": args.runs, "samples": args.samples, "batch": args.batch, "workers": args.workers}
+    _refuse_nothing({**counts, "iteration": args.iteration})
     _finish(data, data.run(**counts, iteration=args.iteration), args)
 
 
 def _resize(args: argparse.Namespace) -> None:
     from hat_arch.bench import resize
 
+    _refuse_nothing({"runs": args.runs, "threads": args.threads})
     _finish(resize, resize.run(args.runs, args.threads), args)
 
 

@@ -9,19 +9,23 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
+from basicsr.utils import get_root_logger, tensor2img
+from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
 from ..archs.layers import pad_to_multiple
+from ..data.resize import imresize
 from . import training_state
 from .training_state import CheckpointError
 from .weights import fitting, read_weights, save_safetensors
 
+PANELS, PANEL = 3, 192  # pictures of a validation in TensorBoard, and their side in pixels of SR
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -36,6 +40,17 @@ def upscale(net: nn.Module, lq: Tensor, opt: dict[str, Any]) -> Tensor:
     with torch.no_grad():
         output = net(pad_to_multiple(lq, opt["network_g"].get("window_size", 1)))
     return output[..., : h * scale, : w * scale]
+
+
+def panel(visuals: dict[str, Tensor], scale: int) -> NDArray[np.uint8]:
+    """The middle of an image, side by side: LR, bicubic, SR, and GT if it is there; ``(H, W, 3)`` RGB."""
+    lr, sr = (tensor2img(visuals[name], rgb2bgr=False) for name in ("lq", "result"))
+    pictures = [lr.repeat(scale, 0).repeat(scale, 1), imresize(lr, scale), sr]
+    if "gt" in visuals:
+        pictures.append(tensor2img(visuals["gt"], rgb2bgr=False))
+    (height, width), side = sr.shape[:2], PANEL
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return np.hstack([picture[top : top + side, left : left + side] for picture in pictures])
 
 
 class HATModel(SRModel):
@@ -67,6 +82,9 @@ class HATModel(SRModel):
         """The option file, for checkpoints; set by the pipeline."""
         self.position: Callable[[], dict[str, int]] | None = None
         """Tells the place in the epoch, for checkpoints; set by the pipeline."""
+        self.last_metrics: dict[str, dict[str, float]] = {}
+        """Data set → metrics of its last validation."""
+        self.panels: list[NDArray[np.uint8]] = []
         self.saved: int | None = None
         """Iteration of the last checkpoint."""
         self.scaler = torch.amp.GradScaler("cuda" if opt["num_gpu"] else "cpu", enabled=precision == "fp16")
@@ -208,6 +226,7 @@ class HATModel(SRModel):
             current_iter = min(current_iter, int(self.train_opt["total_iter"]))
         if dataloader.dataset.opt.get("dataroot_gt") is None:
             self.opt = {**opt, "val": {**opt["val"], "metrics": None}}
+        self.panels.clear()
         try:
             with training_state.same_random_numbers_after():
                 super().validation(dataloader, current_iter, tb_logger, save_img)
@@ -249,8 +268,21 @@ class HATModel(SRModel):
             self._save_weights(f"best_{dataset_name}_{metric}")
 
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
-        if self.own_images is None:
-            super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        if self.own_images is not None:
+            return
+        self.last_metrics[dataset_name] = {name: float(value) for name, value in self.metric_results.items()}
+        super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        if tb_logger:
+            for n, picture in enumerate(self.panels):
+                tb_logger.add_image(
+                    f"{dataset_name}/{n}: LR, bicubic, SR, GT", picture, current_iter, dataformats="HWC"
+                )
+
+    def get_current_visuals(self) -> OrderedDict[str, Tensor]:
+        visuals = super().get_current_visuals()
+        if self.is_train and self.opt["rank"] == 0 and len(self.panels) < PANELS:
+            self.panels.append(panel(visuals, self.opt.get("scale", 1)))
+        return visuals
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Writes a checkpoint; ``current_iter`` -1 is the end of training: weights alone, as ``net_g_latest.pth``.

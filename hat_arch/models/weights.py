@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -33,8 +31,10 @@ def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
         if path.suffix == ".safetensors":
             return {"params": safetensors.torch.load_file(path)}
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"cannot be read as weights: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever a damaged file makes torch.load raise
+        raise WeightsError(
+            f"cannot be read as weights: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"holds a {type(content).__name__}, no weights")
     if content and all(isinstance(value, Tensor) for value in content.values()):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hat_arch.bench import NETWORKS, data, infer, measure, resize
+from hat_arch.bench import NETWORKS, data, infer, measure, resize, train
 from hat_arch.cli import bench as cli
 
 TINY = {
@@ -202,3 +202,24 @@ def test_data_tells_whether_the_loader_keeps_up(tmp_path, monkeypatch, capsys, i
 def test_data_refuses_what_it_cannot_measure(capsys):
     assert run_cli("data", "--batch", "0") == 2
     assert "--batch 0: must be more than 0" in capsys.readouterr().err
+
+
+def test_train_compares_settings_with_the_peer(tmp_path, tiny, capsys):
+    words = ["--patch", "16", "--batch", "2", "--runs", "2", "--device", "cpu", "--no_memory"]
+    assert run_cli("train", *words, "--case", "fp32", "bf16, checkpoint", "--out", str(tmp_path / "t.json")) == 0
+    result = json.loads((tmp_path / "t.json").read_text())
+    losses = result["first_loss"]
+    assert losses["fp32"] == pytest.approx(losses["peer"], rel=1e-5)
+    assert losses["bf16, checkpoint"] != losses["fp32"]
+    runs = {name: times["runs"] for name, times in result["seconds"].items()}
+    for name in ("fp32", "bf16, checkpoint"):
+        assert result["time_ratio"][name] == statistics.median(a / b for a, b in zip(runs[name], runs["peer"]))
+    assert "basicsr bench train" in capsys.readouterr().out
+
+
+def test_train_refuses_a_wrong_loss_and_an_unknown_setting(tiny, capsys):
+    with pytest.raises(measure.WrongResultError, match="fp32: the first loss is"):
+        train.compare({"peer": 0.5, "fp32": 0.501})
+    train.compare({"peer": 0.5, "bf16": 0.501})
+    assert run_cli("train", "--case", "fp8") == 2
+    assert "--case 'fp8': there are fp32, " in capsys.readouterr().err

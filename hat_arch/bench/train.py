@@ -1,0 +1,223 @@
+"""Suite ``train``: time and memory of one training step, HATModel beside BasicSR's SRModel with spandrel's HAT."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils.registry import ARCH_REGISTRY
+
+from hat_arch.models.hat_model import HATModel
+
+from . import NETWORKS
+from .infer import require_peer
+from .measure import (
+    BenchmarkError,
+    PeakMemory,
+    WrongResultError,
+    alternate,
+    describe,
+    environment,
+    in_fresh_process,
+    median_ratio,
+    peak_memory,
+    pick_device,
+    settings_of_torch,
+    summary,
+    table,
+)
+
+PEER = "peer"
+WARMUPS = 1
+TOLERANCE = 1e-4  # of the loss, in fp32
+CASES: dict[str, dict[str, Any]] = {
+    "fp32": {},
+    "bf16": {"precision": "bf16"},
+    "bf16, checkpoint": {"precision": "bf16", "use_checkpoint": True},
+    "tf32": {"precision": "tf32"},
+    "fp16": {"precision": "fp16"},
+    "fp32, compile": {"compile": True},
+    "bf16, compile": {"precision": "bf16", "compile": True},
+}
+"""What ours may be set to: options of ``train:``, and ``use_checkpoint`` of the network."""
+DEFAULT = {"cpu": ["fp32", "bf16", "bf16, checkpoint"], "cuda": list(CASES)}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What is measured."""
+
+    network: str = "HAT"
+    """A key of `hat_arch.bench.NETWORKS`."""
+    batch: int = 1
+    patch: int = 64
+    """Side of the LR patches, in pixels."""
+    cases: tuple[str, ...] | None = None
+    """Keys of `CASES`; None: those of `DEFAULT`."""
+    memory: bool = True
+    device: str = "auto"
+    runs: int = 5
+    threads: int | None = None
+
+    def command(self) -> str:
+        words = ["basicsr", "bench", "train", "--network", self.network, "--batch", str(self.batch)]
+        words += ["--patch", str(self.patch), "--device", self.device, "--runs", str(self.runs)]
+        words += ["--case", *self.cases] if self.cases else []
+        words += [] if self.threads is None else ["--threads", str(self.threads)]
+        return shlex.join(words + ([] if self.memory else ["--no_memory"]))
+
+
+def run(
+    settings: TrainSettings,
+    config: Mapping[str, Any] | None = None,
+    progress: Callable[[str], object] = lambda message: None,
+) -> dict[str, Any]:
+    """Measures a step (forward, backward, optimizer, EMA) of the peer and of each case.
+
+    Returns:
+        What the JSON file holds: seconds, MiB, and ratios, ours / peer.
+
+    Raises:
+        BenchmarkError: spandrel or the device is missing, or there is no such case.
+        WrongResultError: in fp32 the first loss is another one than the peer's.
+    """
+    require_peer()
+    device = pick_device(settings.device)
+    names = list(settings.cases or DEFAULT[device.type])
+    for name in names:
+        if name not in CASES:
+            raise BenchmarkError(f"--case {name!r}: there are {', '.join(CASES)}")
+    config = dict(NETWORKS[settings.network] if config is None else config)
+    with settings_of_torch(settings.threads):
+        machine = environment(device, "basicsr", "spandrel", "hat-arch")
+        progress(f"timing a step of {', '.join([PEER, *names])}, {settings.runs} runs of each")
+        steps = {name: make_step(config, name, settings, device) for name in [PEER, *names]}
+        losses = {name: step() for name, step in steps.items()}  # compiles, too
+        compare(losses)
+        seconds = alternate(steps, settings.runs, WARMUPS - 1, device)
+        del steps
+    memory: dict[str, float | None] = dict.fromkeys([PEER, *names])
+    for name in [PEER, *names] if settings.memory else []:
+        progress(f"memory of {name}")
+        memory[name] = in_fresh_process(weigh, config, name, settings, device.type).extra_mib
+    return {
+        "suite": "train",
+        "network": settings.network,
+        "config": config,
+        "batch": settings.batch,
+        "patch": settings.patch,
+        "runs": settings.runs,
+        "seconds": {name: summary(values) for name, values in seconds.items()},
+        "time_ratio": {name: median_ratio(seconds[name], seconds[PEER]) for name in names},
+        "first_loss": losses,
+        "extra_mib": memory,
+        "environment": machine,
+        "command": settings.command(),
+    }
+
+
+def make_step(
+    config: Mapping[str, Any], name: str, settings: TrainSettings, device: torch.device
+) -> Callable[[], float]:
+    """A training step that returns its loss; the same first weights and data for all names."""
+    logging.getLogger("basicsr").setLevel(logging.WARNING)
+    case = {} if name == PEER else dict(CASES[name])
+    network = {"type": "HAT", **config, "drop_path_rate": 0.0}
+    if case.pop("use_checkpoint", False):
+        network["use_checkpoint"] = True
+    train = {
+        "ema_decay": 0.999,
+        "optim_g": {"type": "Adam", "lr": 1e-6, "betas": [0.9, 0.99]},
+        "scheduler": {"type": "MultiStepLR", "milestones": [10**9]},
+        "total_iter": 10**9,
+        "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
+        **case,
+    }
+    opt: dict[str, Any] = {
+        "num_gpu": int(device.type == "cuda"),
+        "is_train": True,
+        "dist": False,
+        "rank": 0,
+        "world_size": 1,
+    }
+    opt |= {"path": {}, "scale": config["upscale"], "network_g": network, "train": train}
+    torch.manual_seed(0)
+    model = _peer_model(opt) if name == PEER else HATModel(opt)
+    generator = torch.Generator().manual_seed(0)
+    side = settings.patch
+    shapes = {"lq": side, "gt": side * config["upscale"]}
+    data = {key: torch.rand(settings.batch, 3, n, n, generator=generator) for key, n in shapes.items()}
+
+    def step() -> float:
+        model.feed_data(data)
+        model.optimize_parameters(1)
+        return model.log_dict["l_pix"]
+
+    return step
+
+
+def _peer_model(opt: dict[str, Any]) -> SRModel:
+    """BasicSR's own model with spandrel's HAT, which starts from the weights that ours starts from."""
+    from spandrel.architectures.HAT import HAT as PeerHAT
+
+    class SpandrelHAT(PeerHAT):
+        pass
+
+    ours = ARCH_REGISTRY.get("HAT")(**{k: v for k, v in opt["network_g"].items() if k != "type"})
+    ARCH_REGISTRY._obj_map["SpandrelHAT"] = SpandrelHAT
+    try:
+        model = SRModel({**opt, "network_g": {**opt["network_g"], "type": "SpandrelHAT"}})
+    finally:
+        del ARCH_REGISTRY._obj_map["SpandrelHAT"]
+    model.net_g.load_state_dict(ours.state_dict(), strict=True)
+    model.model_ema(0)
+    return model
+
+
+def compare(losses: Mapping[str, float]) -> None:
+    """Raises `WrongResultError` if a loss is not finite, or fp32's is not the peer's."""
+    for name, loss in losses.items():
+        off = abs(loss - losses[PEER]) / losses[PEER]
+        if not math.isfinite(loss) or (name.startswith("fp32") and off > TOLERANCE):
+            raise WrongResultError(f"{name}: the first loss is {loss}, the peer's {losses[PEER]}; nothing was measured")
+
+
+def weigh(config: Mapping[str, Any], name: str, settings: TrainSettings, device_type: str) -> PeakMemory:
+    """Peak memory of a step, beyond model, gradients, optimizer and EMA, which a first step has made."""
+    device = torch.device(device_type)
+    with settings_of_torch(settings.threads):
+        small = TrainSettings(batch=1, patch=config["window_size"])
+        make_step(config, name, small, device)()  # libraries are loaded and warm
+        step = make_step(config, name, settings, device)
+        return peak_memory(step, device)
+
+
+def default_path(result: Mapping[str, Any]) -> Path:
+    parts = result["suite"], result["network"], f"{result['batch']}x{result['patch']}", result["environment"]["device"]
+    return Path("experiments/benchmarks") / f"{'_'.join(parts)}.json"
+
+
+def report(result: Mapping[str, Any]) -> str:
+    """The result for the terminal."""
+    rows = []
+    for name, times in result["seconds"].items():
+        mib, peer = result["extra_mib"][name], result["extra_mib"][PEER]
+        fast = "" if name == PEER else f"{1 / result['time_ratio'][name]:.2f}"
+        weight = [f"{mib:.0f}", f"{mib / peer:.2f}"] if mib else ["-", "-"]
+        rows.append([name, f"{1000 * times['median']:.0f}", fast, *weight])
+    return "\n".join(
+        [
+            f"{result['network']} ×{result['config']['upscale']}, a training step, batch {result['batch']}, patches of "
+            f"{result['patch']}, {result['runs']} runs each",
+            table(["", "median ms", "times as fast", "peak extra MiB", "of the peer's"], rows),
+            describe(result["environment"]),
+            result["command"],
+        ]
+    )
