@@ -59,6 +59,9 @@ class Watch:
 
     def started(self, opt: dict[str, Any]) -> None:
         self.opt = opt
+        if not opt["dist"] and opt["num_gpu"] > 1:  # BasicSR would take DataParallel, which copies the network each step
+            print(f"One of {opt['num_gpu']} GPUs is used; all with: --gpus {opt['num_gpu']}", file=sys.stderr)
+            opt["num_gpu"] = 1
 
     def sampler(self, sampler: DrawSampler) -> None:
         self.samplers.append(sampler)

@@ -141,7 +141,7 @@ class Options(Section):
     """``type``: name in the architecture registry; the other keys are its arguments."""
     path: PathOptions = PathOptions()
     num_gpu: Count | Literal["auto"] = "auto"
-    """GPUs of this process; without one, training runs on the CPU."""
+    """0 for the CPU; a process uses one GPU at most, and --gpus N starts N processes."""
     manual_seed: int | None = None
     val: Val | None = None
 
