@@ -8,9 +8,11 @@ while `hat_arch.pipeline` runs one of them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -163,6 +165,8 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterat
         loader = build_dataloader(*args, **kwargs)
         # each epoch's start draws a number; without this, from the generator that the network draws from
         loader.generator = torch.Generator().manual_seed(0)
+        if loader.num_workers:
+            loader.worker_init_fn = functools.partial(start_worker, loader.worker_init_fn)
         return loader
 
     def resume_state(pipeline_opt: dict[str, Any]) -> dict[str, Any] | None:
@@ -189,6 +193,14 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterat
     finally:
         for module, name, value in originals:
             setattr(module, name, value)
+
+
+def start_worker(then: Callable[[int], None] | None, number: int) -> None:
+    """Has a data-loading worker leave Ctrl-C and SIGTERM, which go to all processes, to the one that it works for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if then is not None:
+        then(number)
 
 
 def init_dist(launcher: str, backend: str | None = None, port: int | None = None, **kwargs: Any) -> None:

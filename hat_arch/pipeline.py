@@ -59,7 +59,7 @@ class Watch:
 
     def started(self, opt: dict[str, Any]) -> None:
         self.opt = opt
-        if not opt["dist"] and opt["num_gpu"] > 1:  # BasicSR would take DataParallel, which copies the network each step
+        if not opt["dist"] and opt["num_gpu"] > 1:  # BasicSR would take DataParallel, which is slow
             print(f"One of {opt['num_gpu']} GPUs is used; all with: --gpus {opt['num_gpu']}", file=sys.stderr)
             opt["num_gpu"] = 1
 
@@ -121,6 +121,7 @@ class Watch:
 
     def go_on(self, state: dict[str, Any]) -> None:
         """Passes over the samples of the epoch that a run was trained on before ``state`` was written."""
+        self.iteration = state["iter"]
         place = state.get("position")
         if not place:
             return
@@ -179,9 +180,7 @@ class Watch:
     def on_signal(self, number: int, frame: types.FrameType | None) -> None:
         """Lets BasicSR's loop save at the end of this iteration; a second one stops at once."""
         if os.getpid() != self.pid:
-            if number == signal.SIGTERM:  # a data-loading worker: the main process ends it so
-                raise SystemExit(128 + number)
-            return
+            return  # a data-loading worker that has just been started
         if not self.opt or (number == self.stop_signal == signal.SIGINT and not self.opt["dist"]):
             raise KeyboardInterrupt
         if self.stop_signal:

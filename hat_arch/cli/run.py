@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
 import torch
+from torch import distributed
 
 from .. import config, pipeline
 from ..data.parallel import cores
@@ -53,11 +55,12 @@ def run(args: argparse.Namespace) -> int:
     opt = config.load(args.opt, args.is_train, args.force_yml)
     argv = ["-opt", args.opt, "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     argv += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag[2:])]
-    again = f"go on with: basicsr train -opt {args.opt} --auto_resume"
+    gpus = f" --gpus {os.environ['WORLD_SIZE']}" if args.launcher == "pytorch" else ""
+    again = f"go on with: basicsr train -opt {args.opt}{gpus} --auto_resume"
     try:
         (pipeline.train if args.is_train else pipeline.test)(opt, argv, Path.cwd())
     except pipeline.Stopped as stopped:
-        if opt_rank() == 0:
+        if rank() == 0:
             print(f"basicsr: {stopped}; {again}", file=sys.stderr)
         return 128 + stopped.signal
     except torch.cuda.OutOfMemoryError as error:
@@ -68,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
         )
         return 2
     except RuntimeError as error:
+        if isinstance(error, distributed.DistError) or "Connection closed by peer" in str(error):
+            print(f"basicsr: process {rank()}: another process of this run has ended", file=sys.stderr)
+            return 1
         if "DataLoader worker" not in str(error):
             raise
         reason = str(error).splitlines()[0]
@@ -78,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def opt_rank() -> int:
+def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
@@ -99,11 +105,12 @@ def launch(args: argparse.Namespace) -> int:
     words += [word for plugin in args.plugin for word in ("--plugin", plugin)]
     words += ["--force_yml", *args.force_yml] if args.force_yml else []
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // args.gpus)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # in this process, which only starts the others
     try:
         torchrun.main(words)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
+        # the one that was killed, rather than those that miss it or that the launcher ended
+        number, failure = min(error.failures.items(), key=lambda item: _rank_of_failure(item[1].exitcode))
         code = failure.exitcode
         how = f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
         if code not in (130, 143):
@@ -112,8 +119,12 @@ def launch(args: argparse.Namespace) -> int:
                 if args.is_train
                 else ""
             )
-            print(f"basicsr: process {rank} {how}; the others were stopped{again}", file=sys.stderr)
+            print(f"basicsr: process {number} {how}; the others were stopped{again}", file=sys.stderr)
         return code if code > 0 else 1
     except SignalException as error:
         return 128 + error.sigval
     return 0
+
+
+def _rank_of_failure(exitcode: int) -> int:
+    return 2 if exitcode == -signal.SIGTERM else int(exitcode > 0)

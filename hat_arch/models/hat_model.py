@@ -332,6 +332,7 @@ class HATModel(SRModel):
 
     def state(self, epoch: int, current_iter: int, random: list[Any], weights: dict[str, str]) -> dict[str, Any]:
         """All that a checkpoint holds beside the weights (see `training_state`)."""
+        options = yaml.safe_dump(self.run_options)
         return {
             "epoch": epoch,
             "iter": current_iter,
@@ -347,7 +348,8 @@ class HATModel(SRModel):
                 for dataset, metrics in getattr(self, "best_metric_results", {}).items()
             },
             "bad_steps": self.bad_steps,
-            "options": yaml.safe_dump(self.run_options),
+            "options": options,
+            "options_checksum": training_state.checksum_of(options.encode()),
             "versions": training_state.versions(),
             "weights": weights,
         }

@@ -57,7 +57,7 @@ def write(content: Any, path: Path) -> str:
 def write_bytes(data: memoryview | bytes, path: Path) -> str:
     """`write` for what is in bytes already."""
     unfinished = path.with_name(f".{path.name}.partial")
-    wanted = hashlib.blake2b(data, digest_size=16).hexdigest()
+    wanted = checksum_of(data)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
@@ -89,8 +89,13 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def checksum_of(data: memoryview | bytes) -> str:
+    """BLAKE2b, 128 bits, in hexadecimal."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
 def checksum(path: Path) -> str:
-    """BLAKE2b, 128 bits, of a file."""
+    """`checksum_of` a file's content."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         while block := file.read(2**22):
