@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         )
         return 2
     except RuntimeError as error:
-        if isinstance(error, distributed.DistError) or "Connection closed by peer" in str(error):
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):
             print(f"basicsr: process {rank()}: another process of this run has ended", file=sys.stderr)
             return 1
         if "DataLoader worker" not in str(error):
