@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -198,9 +199,18 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterat
 def start_worker(then: Callable[[int], None] | None, number: int) -> None:
     """Has a data-loading worker leave Ctrl-C and SIGTERM, which go to all processes, to the one that it works for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, daemon=True).start()
     if then is not None:
         then(number)
+
+
+def _end_when_told() -> None:
+    """Obeys SIGTERM from the process that a worker works for, which waits for its end, and from no other."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def init_dist(launcher: str, backend: str | None = None, port: int | None = None, **kwargs: Any) -> None:

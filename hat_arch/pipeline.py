@@ -44,7 +44,8 @@ class Watch:
         self.iteration, self.first = 0, 0
         self.bar: tqdm | None = None
         self.cleanup = contextlib.ExitStack()
-        self.stop_signal = 0
+        self.stop_signal, self.agreed_signal = 0, 0
+        """The signal that came to this process, and the one for which all processes stop."""
         self.pid = os.getpid()
         self.samplers: list[DrawSampler] = []
         self.val_loaders: list[Any] = []
@@ -98,14 +99,14 @@ class Watch:
 
         def save_and_maybe_stop(epoch: int, current_iter: int) -> None:
             save(epoch, current_iter)
-            if self.stop_signal and current_iter != -1:
+            if self.agreed_signal and current_iter != -1:
                 saved = getattr(model, "saved", current_iter)
                 what = (
                     "which is saved"
                     if saved == current_iter
                     else "which could not be saved; the checkpoint before is intact"
                 )
-                raise Stopped(f"stopped after iteration {current_iter:,}, {what}", self.stop_signal)
+                raise Stopped(f"stopped after iteration {current_iter:,}, {what}", self.agreed_signal)
 
         model.resume_training, model.update_learning_rate = resume_training, update
         model.optimize_parameters, model.save = optimize_parameters, save_and_maybe_stop
@@ -141,7 +142,8 @@ class Watch:
             heard = torch.tensor(self.stop_signal, device=model.device)
             distributed.all_reduce(heard, distributed.ReduceOp.MAX)
             self.stop_signal = int(heard)
-        if self.stop_signal:
+        self.agreed_signal = self.stop_signal  # one that comes later, to whichever process, is for the next iteration
+        if self.agreed_signal:
             self.opt["logger"]["save_checkpoint_freq"] = 1  # BasicSR's loop saves at the end of this iteration
         if not self.started_at:
             self.first, self.started_at = iteration, time.perf_counter()
@@ -181,6 +183,8 @@ class Watch:
         """Lets BasicSR's loop save at the end of this iteration; a second one stops at once."""
         if os.getpid() != self.pid:
             return  # a data-loading worker that has just been started
+        if not self.opt and number == signal.SIGTERM:
+            raise SystemExit(128 + number)
         if not self.opt or (number == self.stop_signal == signal.SIGINT and not self.opt["dist"]):
             raise KeyboardInterrupt
         if self.stop_signal:

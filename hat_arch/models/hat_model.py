@@ -23,7 +23,7 @@ from ..archs.layers import pad_to_multiple
 from ..data.resize import imresize
 from . import training_state
 from .training_state import CheckpointError
-from .weights import fitting, read_weights, save_safetensors
+from .weights import WeightsError, fitting, read_weights, save_safetensors
 
 PANELS, PANEL = 3, 192  # pictures of a validation in TensorBoard, and their side in pixels of SR
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -60,7 +60,7 @@ class HATModel(SRModel):
       ``channels_last``, ``clip_grad_norm``, ``max_bad_steps``. Weights, losses, updates, the EMA and its validation
       stay in fp32 whatever the precision.
     * ``train: optim_g: type`` may name any optimizer of `torch.optim`.
-    * Steps whose gradient is not finite are passed over and counted.
+    * Steps whose loss or gradient is not finite are passed over and counted.
     * Checkpoints are written whole or not at all, and training goes on from them exactly (`training_state`).
     * Images of a validation are spread over all processes. They are padded to whole windows for networks that cannot do
       it themselves (SwinIR); those without ground truth are upscaled and not scored.
@@ -118,7 +118,10 @@ class HATModel(SRModel):
     ) -> None:
         """Loads ``.pth`` or ``.safetensors``; without ``strict`` all that fits, and logs what does not."""
         logger, net = get_root_logger(), self.get_bare_model(net)
-        content = read_weights(Path(load_path))
+        try:
+            content = read_weights(Path(load_path))
+        except WeightsError as error:
+            raise WeightsError(f"{load_path}: {error}") from error
         key = param_key if param_key in content else "params"
         fit = fitting(content[key], net.state_dict())
         logger.info(f"Loading {key} of {load_path}: {fit.summary()}")
@@ -140,7 +143,7 @@ class HATModel(SRModel):
         """One update from the batch that was fed, computed in ``accumulate`` parts.
 
         Raises:
-            TrainingError: too many gradients in a row that are not finite.
+            TrainingError: too many steps in a row that are not finite.
         """
         self.optimizer_g.zero_grad()
         losses: OrderedDict[str, Tensor] = OrderedDict()
@@ -156,7 +159,8 @@ class HATModel(SRModel):
         self.scaler.unscale_(self.optimizer_g)
         gradients = [p.grad for p in self.net_g.parameters() if p.grad is not None]
         norm = float(nn.utils.get_total_norm(gradients))
-        if math.isfinite(norm):
+        finite = self._all_agree(math.isfinite(norm) and all(map(torch.isfinite, losses.values())))
+        if finite:
             if (limit := self.train_opt.get("clip_grad_norm")) is not None:
                 nn.utils.clip_grads_with_norm_(self.net_g.parameters(), limit, torch.tensor(norm, device=self.device))
             self.scaler.step(self.optimizer_g)
@@ -164,7 +168,7 @@ class HATModel(SRModel):
         self.scaler.update()
         self.log_dict = self.reduce_loss_dict(losses)
         self.log_dict["grad_norm"] = norm
-        if not math.isfinite(norm):
+        if not finite:
             self._pass_over(current_iter)
         elif self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
@@ -188,13 +192,21 @@ class HATModel(SRModel):
             named |= {k: v for k, v in (("l_percep", perceptual), ("l_style", style)) if v is not None}
         return named
 
+    def _all_agree(self, here: bool) -> bool:
+        """Whether something is so in all processes."""
+        if self.opt["dist"]:
+            everywhere = torch.tensor(int(here), device=self.device)
+            distributed.all_reduce(everywhere, distributed.ReduceOp.MIN)
+            return bool(everywhere)
+        return here
+
     def _pass_over(self, current_iter: int) -> None:
         self.bad_steps += 1
         self.bad_steps_in_a_row += 1
-        get_root_logger().warning(f"iteration {current_iter}: the gradient is not finite; the step is passed over")
+        get_root_logger().warning(f"iteration {current_iter}: loss or gradient is not finite; the step is passed over")
         if self.bad_steps_in_a_row >= self.train_opt.get("max_bad_steps", 20):
             raise TrainingError(
-                f"iteration {current_iter}: {self.bad_steps_in_a_row} gradients in a row were not finite. Look for NaN "
+                f"iteration {current_iter}: {self.bad_steps_in_a_row} steps in a row were not finite. Look for NaN "
                 "in the data, lower the learning rate, set train: clip_grad_norm, or take precision: bf16 instead of "
                 "fp16; then go on from the last checkpoint"
             )
@@ -258,6 +270,13 @@ class HATModel(SRModel):
     own_images: int | None = None
     """Images of this process in a validation that several share; None while metrics are those of all images."""
 
+    def _initialize_best_metric_results(self, dataset_name: str) -> None:
+        """Also for metrics that a resumed run did not have."""
+        known = getattr(self, "best_metric_results", {}).pop(dataset_name, {})
+        super()._initialize_best_metric_results(dataset_name)
+        record = self.best_metric_results[dataset_name]
+        record |= {name: best for name, best in known.items() if name in record}
+
     def _update_best_metric_result(self, dataset_name: str, metric: str, val: float, current_iter: int) -> None:
         if self.own_images is not None:
             return
@@ -265,7 +284,10 @@ class HATModel(SRModel):
         super()._update_best_metric_result(dataset_name, metric, val, current_iter)
         wanted = self.opt.get("logger", {}).get("keep_best", []) if self.is_train else []
         if f"{dataset_name}/{metric}" in wanted and self.best_metric_results[dataset_name][metric]["val"] != before:
-            self._save_weights(f"best_{dataset_name}_{metric}")
+            try:
+                self._save_weights(f"best_{dataset_name}_{metric}")
+            except CheckpointError as error:
+                get_root_logger().error(str(error))
 
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
         if self.own_images is not None:

@@ -72,10 +72,11 @@ def write_bytes(data: memoryview | bytes, path: Path) -> str:
         unfinished.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
         mib = len(data) / 2**20
         raise CheckpointError(f"{path}: cannot be written ({error.strerror}; it takes {mib:.0f} MiB)") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
     return wanted
 
 
@@ -194,7 +195,7 @@ def prune(states: Path, models: Path, keep: int) -> None:
     """Deletes all checkpoints but the newest ``keep``; the state first, so that none is left without weights."""
     for iteration in iterations(states)[keep:]:
         (states / f"{iteration}.state").unlink(missing_ok=True)
-        for file in models.glob(f"net_*_{iteration}.*"):
+        for file in models.glob(f"net_?_{iteration}.*"):  # net_g and net_d, none of the best
             file.unlink()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -29,8 +30,9 @@ def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
     """
     try:
         if path.suffix == ".safetensors":
-            return {"params": safetensors.torch.load_file(path)}
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            content: Any = {"params": safetensors.torch.load_file(path)}
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes torch.load raise
         raise WeightsError(
             f"cannot be read as weights: {(str(error) or type(error).__name__).splitlines()[0]}"
@@ -40,7 +42,11 @@ def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
     if content and all(isinstance(value, Tensor) for value in content.values()):
         content = {"params": content}
     return {
-        key: {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+        key: {
+            name.removeprefix("module."): tensor
+            for name, tensor in weights.items()
+            if isinstance(name, str) and isinstance(tensor, Tensor)
+        }
         for key, weights in content.items()
         if isinstance(weights, dict)
     }
