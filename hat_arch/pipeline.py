@@ -214,6 +214,8 @@ class Watch:
 
     def close(self) -> None:
         self.cleanup.close()
+        if self.tb_logger:
+            self.tb_logger.close()
         for sampler in self.samplers:
             sampler.report()
         if distributed.is_available() and distributed.is_initialized():
