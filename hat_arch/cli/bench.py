@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,30 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     _add_resize(suites)
 
 
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    """What suites that measure a network share."""
+    add = parser.add_argument
+    add("--network", choices=list(NETWORKS), default="HAT", help="official ×4 network to measure, HAT by default")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="by default CUDA where there is one")
+    add("--no_memory", action="store_true", help="measure time alone")
+
+
+def _add_run(
+    parser: argparse.ArgumentParser,
+    measure: Callable[[argparse.Namespace], None],
+    runs: int,
+    what: str,
+    threads: bool = True,
+) -> None:
+    """What all suites share."""
+    add = parser.add_argument
+    add("--runs", type=int, default=runs, metavar="N", help=f"{what}, {runs} by default")
+    if threads:
+        add("--threads", type=int, metavar="N", help="CPU threads, by default as many as PyTorch chooses")
+    add("--out", type=Path, metavar="FILE", help="JSON file to write, by default in experiments/benchmarks")
+    parser.set_defaults(measure=measure)
+
+
 def _add_infer(suites: argparse._SubParsersAction) -> None:
     parser = suites.add_parser(
         "infer",
@@ -33,7 +58,7 @@ def _add_infer(suites: argparse._SubParsersAction) -> None:
     )
     sides = "pixels: one side, or height and width"
     add = parser.add_argument
-    add("--network", choices=list(NETWORKS), default="HAT", help="official ×4 network to measure, HAT by default")
+    _add_network(parser)
     add(
         "--size",
         nargs="+",
@@ -50,18 +75,13 @@ def _add_infer(suites: argparse._SubParsersAction) -> None:
         metavar="PX",
         help=f"input for memory, in {sides}; 256 by default",
     )
-    add("--no_memory", action="store_true", help="measure time alone")
     add(
         "--precision",
         choices=["fp32", "bf16"],
         default="fp32",
         help="fp32 by default; bf16 is autocast for both networks",
     )
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="by default CUDA where there is one")
-    add("--runs", type=int, default=7, metavar="N", help="timed forward passes of each network, 7 by default")
-    add("--threads", type=int, metavar="N", help="CPU threads, by default as many as PyTorch chooses")
-    add("--out", type=Path, metavar="FILE", help="JSON file to write, by default named in experiments/benchmarks")
-    parser.set_defaults(measure=_infer)
+    _add_run(parser, _infer, 7, "timed forward passes of each network")
 
 
 def _add_train(suites: argparse._SubParsersAction) -> None:
@@ -72,16 +92,11 @@ def _add_train(suites: argparse._SubParsersAction) -> None:
         "SRModel with spandrel's HAT, and measures the memory it needs.",
     )
     add = parser.add_argument
-    add("--network", choices=list(NETWORKS), default="HAT", help="official ×4 network to measure, HAT by default")
+    _add_network(parser)
     add("--batch", type=int, default=1, metavar="N", help="patches of a step, 1 by default")
     add("--patch", type=int, default=64, metavar="PX", help="side of the LR patches, 64 by default")
     add("--case", nargs="+", metavar="NAME", help="settings, such as 'fp32' 'bf16, compile'; a choice by default")
-    add("--no_memory", action="store_true", help="measure time alone")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="by default CUDA where there is one")
-    add("--runs", type=int, default=5, metavar="N", help="timed steps of each, 5 by default")
-    add("--threads", type=int, metavar="N", help="CPU threads, by default as many as PyTorch chooses")
-    add("--out", type=Path, metavar="FILE", help="JSON file to write, by default in experiments/benchmarks")
-    parser.set_defaults(measure=_train)
+    _add_run(parser, _train, 5, "timed steps of each")
 
 
 def _add_data(suites: argparse._SubParsersAction) -> None:
@@ -91,24 +106,18 @@ def _add_data(suites: argparse._SubParsersAction) -> None:
         description="Reads training pairs with BasicSR's data set and with ours on one core, then with a loader.",
     )
     add = parser.add_argument
-    add("--runs", type=int, default=5, metavar="N", help="timed rounds of each, 5 by default")
     add("--samples", type=int, default=60, metavar="N", help="read in a round, 60 by default")
     add("--batch", type=int, default=4, metavar="N", help="images of a training iteration, 4 by default")
     add(
         "--iteration", type=float, metavar="S", help="seconds of a training iteration: says whether the loader keeps up"
     )
     add("--workers", type=int, metavar="N", help="of the loader, by default what --iteration needs")
-    add("--out", type=Path, metavar="FILE", help="JSON file to write, by default in experiments/benchmarks")
-    parser.set_defaults(measure=_data)
+    _add_run(parser, _data, 5, "timed rounds of each", threads=False)
 
 
 def _add_resize(suites: argparse._SubParsersAction) -> None:
     parser = suites.add_parser("resize", help="MATLAB's bicubic on an image of 2K, ours beside BasicSR's")
-    add = parser.add_argument
-    add("--runs", type=int, default=7, metavar="N", help="timed runs of each, 7 by default")
-    add("--threads", type=int, metavar="N", help="CPU threads, by default as many as PyTorch chooses")
-    add("--out", type=Path, metavar="FILE", help="JSON file to write, by default in experiments/benchmarks")
-    parser.set_defaults(measure=_resize)
+    _add_run(parser, _resize, 7, "timed runs of each")
 
 
 def run(args: argparse.Namespace) -> int:

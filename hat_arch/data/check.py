@@ -11,7 +11,7 @@ from pathlib import Path
 import lmdb
 
 from . import parallel
-from .folders import partner
+from .folders import SubImages, partner
 from .images import DataError, ImageError, digest, find, read_bytes, verify
 from .lmdb_store import CHECKSUMS, META, read_recipe, read_records, to_name
 from .prepare import BENCHMARKS, DF2K_SOURCES, DF2K_SUB_IMAGES
@@ -165,11 +165,8 @@ def _parse_meta(line: str) -> tuple[str, tuple[int, int] | None]:
 def _count(found: Contents) -> None:
     """The number of images, where it is known."""
     count, recipe = len(found.sizes), read_recipe(found.root)
-    if recipe.get("made_by") == "prepare df2k" and (recipe["size"], recipe["step"], recipe["threshold"]) == (
-        480,
-        240,
-        0,
-    ):
+    as_df2k = all(recipe.get(key) == value for key, value in vars(SubImages()).items())
+    if recipe.get("made_by") == "prepare df2k" and as_df2k:
         if recipe["sources"] == DF2K_SOURCES and count != DF2K_SUB_IMAGES:
             found.problems.append(f"{found.root}: has {count:,} sub-images; DF2K has {DF2K_SUB_IMAGES:,}")
         elif recipe["sources"] != DF2K_SOURCES:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import skimage.data
 
-from .folders import PNG_LEVEL, cut
+from .folders import PNG_LEVEL, SubImages, cut, sub_image_name
 from .images import DataError, Image, encode
 from .lmdb_store import write_store
 from .resize import imresize
@@ -18,7 +18,7 @@ from .resize import imresize
 TRAIN = ("astronaut", "chelsea", "stereo_motorcycle", "camera", "brick", "immunohistochemistry")
 HELD_OUT = ("coffee", "rocket")
 SCALE = 4
-SUB_IMAGE, STEP = 192, 96  # sides in pixels of the ground truth
+HOW = SubImages(192, 96)
 
 
 def make_demo(folder: Path) -> dict[str, int]:
@@ -69,12 +69,11 @@ def sub_images(name: str, gt: Image, lq: Image) -> Iterator[tuple[str, Image, Im
 
     Their channels are rotated in turn: half a dozen photographs do not show all the colours that others have.
     """
-    h, w = gt.shape[:2]
-    rows, columns = (sorted({*range(0, side - SUB_IMAGE, STEP), side - SUB_IMAGE}) for side in (h, w))
-    for n, (top, left) in enumerate((y, x) for y in rows for x in columns):
-        y, x, size = top // SCALE, left // SCALE, SUB_IMAGE // SCALE
+    size = HOW.size // SCALE
+    for n, (top, left) in enumerate(HOW.corners(gt.shape[0], gt.shape[1], name)):
+        y, x = top // SCALE, left // SCALE
         yield (
-            f"{name}_s{n + 1:03d}",
-            np.roll(gt[top : top + SUB_IMAGE, left : left + SUB_IMAGE], n % 3, -1),
+            sub_image_name(name, n + 1),
+            np.roll(gt[top : top + HOW.size, left : left + HOW.size], n % 3, -1),
             np.roll(lq[y : y + size, x : x + size], n % 3, -1),
         )

@@ -6,7 +6,6 @@ stopped at any point and repeated.
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,8 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from . import parallel
-from .images import DataError, Image, ImageError, encode, find, read, shown_size
-from .lmdb_store import RECIPE, OutOfSpace, differences, read_recipe
+from .images import GREY, DataError, Image, ImageError, encode, find, read, shown_size
+from .lmdb_store import FULL, RECIPE, OutOfSpace, differences, read_recipe
 from .resize import Convention, imresize
 
 PNG_LEVEL = 3  # of folders, as BasicSR's scripts
@@ -88,9 +87,15 @@ def cut(image: Image, scale: int, name: object = "the image") -> Image:
 
 def peek(path: Path) -> tuple[int, int]:
     """Height and width of an image as it is shown, from its first bytes."""
+    height, width, _ = _peek(path)
+    return height, width
+
+
+def _peek(path: Path) -> tuple[int, int, int]:
+    """Height, width and channels."""
     try:
         with PillowImage.open(path) as image:
-            return shown_size(image)
+            return (*shown_size(image), 1 if image.mode in GREY else 3)
     except (FileNotFoundError, PermissionError) as error:
         raise ImageError(f"{path}: {error.strerror}") from error
     except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
@@ -199,10 +204,7 @@ def meta_info(folder: Path, file: Path, overwrite: bool = False, skip_bad: bool 
         name = path.relative_to(folder).as_posix()
         if " " in name:
             raise ImageError(f"{path}: BasicSR cuts names in a meta info file at the first space; rename it")
-        height, width = peek(path)
-        with PillowImage.open(path) as image:
-            channels = 1 if image.mode in ("1", "L", "LA") else 3
-        return f"{name} ({height},{width},{channels})\n"
+        return "{} ({},{},{})\n".format(name, *_peek(path))
 
     lines = [text for _, text in parallel.run(line, find(folder), outcome.bad, label="meta-info")]
     data = "".join(lines).encode()
@@ -288,6 +290,6 @@ def write_file(path: Path, data: bytes) -> None:
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise OutOfSpace(f"{path}: no space left on the disk; make room and repeat the command to go on") from error
         raise

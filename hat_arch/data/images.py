@@ -22,6 +22,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", "
 ORIENTATION = 0x0112  # EXIF tag
 BITS_PER_SAMPLE = 258  # TIFF tag
 PNG = b"\x89PNG\r\n\x1a\n"
+GREY = ("1", "L", "LA")  # Pillow's modes
 TURNED = (5, 6, 7, 8)  # its values that exchange height and width
 
 
@@ -91,11 +92,10 @@ def verify(data: bytes, name: object) -> Header:
                 _refuse_mode(image, data, name)
                 height, width = shown_size(image)
                 suffix = _suffix(image.format)
-                grey = image.mode in ("1", "L", "LA")
+                grey = image.mode in GREY
                 if image.format == "JPEG" and not grey:
-                    image.draft(
-                        "YCbCr", (image.width // 8, image.height // 8)
-                    )  # sees every byte, skips most arithmetic
+                    # sees every byte, skips most of the arithmetic
+                    image.draft("YCbCr", (image.width // 8, image.height // 8))
                 image.load()
                 if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
                     raise ImageError(f"{name}: is transparent; flatten it first")
@@ -174,5 +174,5 @@ def encode(image: Image, suffix: str = ".png", level: int | None = None) -> byte
 
 
 def digest(data: bytes | memoryview) -> str:
-    """Checksum of an encoded image: BLAKE2b, 128 bits, in hexadecimal."""
+    """Checksum of images and checkpoints: BLAKE2b, 128 bits, in hexadecimal."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -101,12 +101,12 @@ def df2k(
     def make(file: Path) -> list[list[Entry]]:
         gt = cut(read(file), common, file)
         images = [(1, gt), *((scale, imresize(gt, 1 / scale, convention=convention)) for scale in scales)]
-        height, width = gt.shape[:2]
         result = []
         for scale, image in images:
-            size, channels, entries = how.size // scale, 1 if image.ndim == 2 else 3, []
-            for key, (top, left) in zip(keys[file], how.corners(height, width, file)):
-                square = image[top // scale :, left // scale :][:size, :size]
+            squares, channels, entries = how.divided(scale), 1 if image.ndim == 2 else 3, []
+            size = squares.size
+            for key, (top, left) in zip(keys[file], squares.corners(image.shape[0], image.shape[1], file)):
+                square = image[top : top + size, left : left + size]
                 entries.append(Entry(key, encode(square, suffix), size, size, channels, suffix))
             result.append(entries)
         return result

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
 from ..archs.layers import pad_to_multiple
+from ..data.images import digest
 from ..data.resize import imresize
 from . import training_state
 from .training_state import CheckpointError
@@ -371,7 +372,7 @@ class HATModel(SRModel):
             },
             "bad_steps": self.bad_steps,
             "options": options,
-            "options_checksum": training_state.checksum_of(options.encode()),
+            "options_checksum": digest(options.encode()),
             "versions": training_state.versions(),
             "weights": weights,
         }

@@ -25,6 +25,8 @@ import numpy as np
 import torch
 import yaml
 
+from ..data.images import digest
+
 PACKAGES = ("hat-arch", "basicsr", "torch", "numpy")
 FIXED = (
     ("model_type",),
@@ -57,7 +59,7 @@ def write(content: Any, path: Path) -> str:
 def write_bytes(data: memoryview | bytes, path: Path) -> str:
     """`write` for what is in bytes already."""
     unfinished = path.with_name(f".{path.name}.partial")
-    wanted = checksum_of(data)
+    wanted = digest(data)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
@@ -90,18 +92,13 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def checksum_of(data: memoryview | bytes) -> str:
-    """BLAKE2b, 128 bits, in hexadecimal."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
 def checksum(path: Path) -> str:
-    """`checksum_of` a file's content."""
-    digest = hashlib.blake2b(digest_size=16)
+    """`digest` of a file's content."""
+    total = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         while block := file.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
+            total.update(block)
+    return total.hexdigest()
 
 
 def random_states() -> dict[str, Any]:
