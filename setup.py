@@ -17,7 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["hat_arch", "hat_arch.*"]),
-    package_data={"hat_arch": ["py.typed"]},
+    package_data={"hat_arch": ["py.typed", "paper/*.yml"]},
     python_requires=">=3.10,<3.13",
     install_requires=[
         "basicsr>=1.4.2,<1.5",

@@ -12,7 +12,7 @@ from ..data.images import DataError
 from ..models.hat_model import TrainingError
 from ..models.training_state import CheckpointError
 from ..models.weights import WeightsError
-from . import bench, data, info, report, run
+from . import bench, data, info, paper, report, run
 
 USER_ERROR = 2
 
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hat_arch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, report, data, info, bench):
+    for module in (run, report, data, paper, info, bench):
         module.add_parser(commands)
     return parser
 

@@ -1,0 +1,1 @@
+"""The papers' networks, studies, tables and figures, for ``basicsr paper``."""

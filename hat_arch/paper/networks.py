@@ -1,0 +1,124 @@
+"""The networks that the papers compare and the variants of their ablations, as option files name them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+Options = dict[str, Any]
+
+HAT: Options = {
+    "type": "HAT",
+    "upscale": 4,
+    "in_chans": 3,
+    "img_size": 64,
+    "window_size": 16,
+    "compress_ratio": 3,
+    "squeeze_factor": 30,
+    "conv_scale": 0.01,
+    "overlap_ratio": 0.5,
+    "img_range": 1.0,
+    "depths": [6] * 6,
+    "embed_dim": 180,
+    "num_heads": [6] * 6,
+    "mlp_ratio": 2,
+    "upsampler": "pixelshuffle",
+    "resi_connection": "1conv",
+}
+_SWINIR: Options = {
+    "type": "SwinIR",
+    "upscale": 4,
+    "in_chans": 3,
+    "img_size": 64,
+    "window_size": 8,
+    "img_range": 1.0,
+    "depths": [6] * 6,
+    "embed_dim": 180,
+    "num_heads": [6] * 6,
+    "mlp_ratio": 2,
+    "upsampler": "pixelshuffle",
+    "resi_connection": "1conv",
+}
+_CNN: Options = {"num_in_ch": 3, "num_out_ch": 3}
+_RGB: Options = {"img_range": 255.0, "rgb_mean": [0.4488, 0.4371, 0.4040]}
+
+NETWORKS: dict[str, Options] = {
+    "HAT-S": {**HAT, "embed_dim": 144, "compress_ratio": 24, "squeeze_factor": 24},
+    "HAT": HAT,
+    "HAT-L": {**HAT, "depths": [6] * 12, "num_heads": [6] * 12},
+    "SwinIR": _SWINIR,
+    "RCAN": {
+        "type": "RCAN",
+        **_CNN,
+        "num_feat": 64,
+        "num_group": 10,
+        "num_block": 20,
+        "squeeze_factor": 16,
+        "upscale": 4,
+        "res_scale": 1,
+        **_RGB,
+    },
+    "EDSR": {"type": "EDSR", **_CNN, "num_feat": 256, "num_block": 32, "upscale": 4, "res_scale": 0.1, **_RGB},
+    "EDSR-baseline": {"type": "EDSR", **_CNN, "num_feat": 64, "num_block": 16, "upscale": 4, "res_scale": 1, **_RGB},
+    "RRDBNet": {"type": "RRDBNet", **_CNN, "num_feat": 64, "num_block": 23, "num_grow_ch": 32, "scale": 4},
+    "MSRResNet": {"type": "MSRResNet", **_CNN, "num_feat": 64, "num_block": 16, "upscale": 4},
+}
+"""``network_g`` at ×4 by the papers' names: the settings of the papers that introduced them."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """An ablation: variants of HAT that differ in one thing."""
+
+    title: str
+    variants: dict[str, Options]
+    """By label, what differs from ``NETWORKS["HAT"]``."""
+
+
+_NO_CAB: Options = {"use_cab": False}
+_NO_OCAB: Options = {"use_ocab": False}
+
+STUDIES: dict[str, Study] = {
+    "window": Study(
+        "Window size, without CAB and OCAB",
+        {f"window {m}": {**_NO_CAB, **_NO_OCAB, "window_size": m} for m in (8, 16)},
+    ),
+    "ocab_cab": Study(
+        "OCAB and CAB",
+        {"neither": {**_NO_CAB, **_NO_OCAB}, "OCAB": _NO_CAB, "CAB": _NO_OCAB, "both": {}},
+    ),
+    "overlap": Study(
+        "Overlap ratio γ of OCAB, without CAB",
+        {f"γ = {ratio}": {**_NO_CAB, "overlap_ratio": ratio} for ratio in (0, 0.25, 0.5, 0.75)},
+    ),
+    "cab_weight": Study(
+        "Weight α of CAB",
+        {f"α = {alpha}": {"conv_scale": alpha} for alpha in (0, 1, 0.1, 0.01)},
+    ),
+    "cab_size": Study(
+        "Compress ratio β of CAB, without OCAB",
+        {
+            **{f"β = {beta}": {**_NO_OCAB, "compress_ratio": beta} for beta in (1, 2, 3, 6)},
+            "no CAB": {**_NO_OCAB, **_NO_CAB},
+        },
+    ),
+    "channel_attention": Study(
+        "Channel attention in CAB",
+        {"without": {"use_channel_attention": False}, "with": {}},
+    ),
+}
+
+
+def network_options(name: str, scale: int = 4) -> Options:
+    """``network_g`` of one of `NETWORKS` for a scale."""
+    options = dict(NETWORKS[name])
+    options["scale" if options["type"] == "RRDBNet" else "upscale"] = scale
+    return options
+
+
+def build(options: Options) -> nn.Module:
+    """The network of a ``network_g`` section, with fresh weights."""
+    return ARCH_REGISTRY.get(options["type"])(**{key: value for key, value in options.items() if key != "type"})
