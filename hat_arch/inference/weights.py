@@ -45,11 +45,13 @@ def load_network(path: Path, param_key: str | None = None, network: dict[str, An
 
 
 def _build(network: dict[str, Any] | None, state: Weights) -> nn.Module:
-    arguments = network or {"type": "HAT", **hyper_parameters(state)}
     try:
-        return build(arguments)
-    except Exception as error:  # a constructor may raise anything
-        raise WeightsError(f"{arguments['type']} cannot be built: {' '.join(str(error).split())}") from error
+        return build(network or {"type": "HAT", **hyper_parameters(state)})
+    except WeightsError:
+        raise
+    except Exception as error:  # a constructor may raise anything, and shapes may be none of a network's
+        name = network["type"] if network else "HAT"
+        raise WeightsError(f"{name} cannot be built: {' '.join(str(error).split())}") from error
 
 
 def _choose(content: dict[str, Weights], key: str | None) -> Weights:

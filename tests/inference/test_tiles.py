@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -29,7 +31,7 @@ def test_tiles_cover_the_side_equally_on_the_grid(size, tile, overlap, multiple)
     assert all(position % multiple == 0 for position in (*starts, *stops))
     assert stops[0] <= max(tile, multiple)
     asked = min(-(-overlap // multiple) * multiple, max(1, tile // multiple) // 2 * multiple)
-    shared = [before.stop - after.start for before, after in zip(spans, spans[1:])]
+    shared = [before.stop - after.start for before, after in pairwise(spans)]
     assert min(shared) >= asked
     assert max(shared) - min(shared) <= multiple
     assert all(start < size for start in starts)
