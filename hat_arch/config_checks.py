@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from . import schema
 from .config import DATA_REMEDY, SCHEDULERS, Key, Report, parameters, words_in_source
+from .inference.upscaler import OPTIONS
 from .models.weights import LEAST, WeightsError, fitting, read_weights
 
 Options = dict[str, Any]
@@ -27,22 +28,23 @@ def networks(opt: Options) -> list[str]:
 
 def registered_names(opt: Options, report: Report) -> None:
     """Every ``type`` must be in its registry."""
-    _registered(registry.MODEL_REGISTRY, ("model_type",), opt["model_type"], report)
+    registered(registry.MODEL_REGISTRY, ("model_type",), opt["model_type"], report)
     for name in networks(opt):
-        _registered(registry.ARCH_REGISTRY, (name, "type"), opt[name].get("type"), report)
+        registered(registry.ARCH_REGISTRY, (name, "type"), opt[name].get("type"), report)
     for name, dataset in opt["datasets"].items():
-        _registered(registry.DATASET_REGISTRY, ("datasets", name, "type"), dataset["type"], report)
+        registered(registry.DATASET_REGISTRY, ("datasets", name, "type"), dataset["type"], report)
     for name, metric in ((opt.get("val") or {}).get("metrics") or {}).items():
-        _registered(registry.METRIC_REGISTRY, ("val", "metrics", name, "type"), metric.get("type"), report)
+        registered(registry.METRIC_REGISTRY, ("val", "metrics", name, "type"), metric.get("type"), report)
     for name, loss in _losses(opt):
-        _registered(registry.LOSS_REGISTRY, ("train", name, "type"), loss.get("type"), report)
+        registered(registry.LOSS_REGISTRY, ("train", name, "type"), loss.get("type"), report)
 
 
 def _losses(opt: Options) -> list[tuple[str, Options]]:
     return [(k, v) for k, v in (opt.get("train") or {}).items() if k.endswith("_opt") and isinstance(v, dict)]
 
 
-def _registered(names: registry.Registry, key: Key, name: Any, report: Report) -> None:
+def registered(names: registry.Registry, key: Key, name: Any, report: Report) -> None:
+    """``name`` must be in a registry."""
     if name is None:
         report.add(key, "is missing")
     elif name not in names and f"{name}_basicsr" not in names:  # Registry.get tries both
@@ -62,7 +64,9 @@ def unknown_keys(opt: Options, model: type[BaseModel], report: Report) -> None:
     }
     of_networks.add("ignore_resume_networks")
 
-    _section(opt, (), model, {*networks(opt), *of_model, "find_unused_parameters"}, report)
+    if "tile" in opt:
+        report.add(("tile",), _official_tile(opt["tile"]))
+    _section(opt, (), model, {*networks(opt), *of_model, "find_unused_parameters", "tile"}, report)
     _section(opt["path"], ("path",), schema.PathOptions, of_networks, report)
     if "train" in opt:
         _section(opt["train"], ("train",), schema.Train, of_model, report)
@@ -75,6 +79,16 @@ def unknown_keys(opt: Options, model: type[BaseModel], report: Report) -> None:
             report.add(key, "a data set is named train, val, val_2, …, or test_1, test_2, …")
         extra = words_in_source(registry.DATASET_REGISTRY.get(dataset["type"]))
         _section(dataset, key, schema.Dataset, {*extra, "num_prefetch_queue", "persistent_workers"}, report)
+
+
+def _official_tile(section: Any) -> str:
+    """What to write for the section of the official HAT's option files, whose size is without the pads."""
+    try:
+        size, pad = int(section["tile_size"]), int(section["tile_pad"])
+    except (KeyError, TypeError, ValueError):
+        size, pad = 512, 32
+    same = f"tile: {size + 2 * pad}, tile_overlap: {2 * pad}, tile_blend: false"
+    return f"is of the official HAT's option files; here the same is, below val: {same}"
 
 
 def _section(values: Options, key: Key, model: type[BaseModel], extra: Iterable[str], report: Report) -> None:
@@ -248,8 +262,9 @@ def training(opt: Options, report: Report) -> None:
     if train.get("precision", "fp32") != "fp32":
         own.append("precision")
     if opt["model_type"] != "HATModel":
-        for name in own:
-            report.add(("train", name), f"is for model_type HATModel, not {opt['model_type']}")
+        in_val = [("val", name) for name in OPTIONS if name in (opt.get("val") or {})]
+        for key in [*(("train", name) for name in own), *in_val]:
+            report.add(key, f"is for model_type HATModel, not {opt['model_type']}")
     known = {
         f"{dataset['name']}/{metric}"
         for name, dataset in opt["datasets"].items()

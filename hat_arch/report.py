@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .bench.measure import cpu_name
 from .data.resize import imresize
-from .models.hat_model import upscale
+from .inference.upscaler import Upscaler
 from .models.training_state import versions
 
 matplotlib.use("Agg")
@@ -59,7 +59,7 @@ def compare(opt: dict[str, Any], net: nn.Module) -> list[Comparison]:
 def _compare_one(sample: dict[str, Any], opt: dict[str, Any], net: nn.Module) -> Comparison:
     scale = opt["scale"]
     lq: Tensor = sample["lq"][None]
-    ours, gt, lr = tensor2img(upscale(net, lq, opt)), tensor2img(sample["gt"]), tensor2img(lq)
+    ours, gt, lr = tensor2img(Upscaler.from_options(net, opt)(lq)), tensor2img(sample["gt"]), tensor2img(lq)
     enlarged = imresize(lr, scale)
     psnr = [float(calculate_psnr(image, gt, crop_border=scale, test_y_channel=True)) for image in (enlarged, ours)]
     nearest = lr.repeat(scale, 0).repeat(scale, 1)

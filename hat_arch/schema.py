@@ -111,6 +111,20 @@ class Val(Section):
     pbar: bool = False
     val_first: bool | None = None
     """Whether to validate once before training; HATModel only."""
+    tile: Literal["whole", "auto"] | Positive | None = None
+    """Whole images, as the papers measure and by default; tiles of at most so many LR pixels a side, overlaps included;
+    or auto: whole if it fits the free memory. Tiles change the result. This and the following: HATModel only."""
+    tile_overlap: Count | None = None
+    """LR pixels that neighbouring tiles share at the least; 32 by default."""
+    tile_blend: bool | None = None
+    """Whether tiles pass smoothly into each other (default), or are cut in the middle of their overlap."""
+    tile_batch: Positive | None = None
+    """Tiles that go through the network together; 1 by default."""
+    self_ensemble: bool | None = None
+    """Whether to average over the image's eight flips and transpositions, in eight times the time."""
+    precision: Literal["fp32", "bf16", "fp16", "auto"] | None = None
+    """Arithmetic of the network in validation and tests; fp32 by default. bf16 and fp16 are autocast; auto is bf16
+    where the device is made for it."""
 
 
 class Logger(Section):

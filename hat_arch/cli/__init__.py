@@ -9,12 +9,22 @@ from collections.abc import Sequence
 from .. import __version__, plugins
 from ..config import ConfigError
 from ..data.images import DataError
+from ..inference.upscaler import UpscaleError
 from ..models.hat_model import TrainingError
 from ..models.training_state import CheckpointError
 from ..models.weights import WeightsError
-from . import bench, data, info, paper, report, run
+from . import bench, data, info, paper, report, run, upscale
 
 USER_ERROR = 2
+USER_ERRORS = (
+    ConfigError,
+    DataError,
+    CheckpointError,
+    TrainingError,
+    UpscaleError,
+    WeightsError,
+    plugins.PluginError,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hat_arch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, report, data, paper, info, bench):
+    for module in (run, upscale, report, data, paper, info, bench):
         module.add_parser(commands)
     return parser
 
@@ -34,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        Exit code: 0 done, 1 something is wrong (``doctor``), 2 the user can mend it and was told how, 130 stopped by
-        Ctrl-C.
+        Exit code: 0 done, 1 something is wrong (``doctor``) or not all could be done, 2 the user can mend it and was
+        told how, 130 stopped by Ctrl-C.
     """
     args = build_parser().parse_args(argv)
     args.installed_plugins, broken = plugins.load_installed()
@@ -44,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         plugins.load_local(getattr(args, "plugin", ()))
         return args.run(args)
-    except (ConfigError, DataError, CheckpointError, TrainingError, WeightsError, plugins.PluginError) as error:
+    except USER_ERRORS as error:
         print(f"basicsr: {error}", file=sys.stderr)
         return USER_ERROR
     except OSError as error:

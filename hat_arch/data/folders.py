@@ -6,12 +6,13 @@ stopped at any point and repeated.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image as PillowImage
 
@@ -283,13 +284,22 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         OutOfSpace: the disk is full.
     """
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """`write_file` for what comes by and by: a file open for writing, which has its name once the block is through."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.partial")
     try:
-        unfinished.write_bytes(data)
+        with unfinished.open("wb") as file:
+            yield file
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         if error.errno in FULL:
             raise OutOfSpace(f"{path}: no space left on the disk; make room and repeat the command to go on") from error
         raise
+    finally:
+        unfinished.unlink(missing_ok=True)

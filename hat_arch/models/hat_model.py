@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
-from ..archs.layers import pad_to_multiple
 from ..data.images import digest
 from ..data.resize import imresize
+from ..inference.upscaler import Upscaler
 from . import training_state
 from .training_state import CheckpointError
 from .weights import WeightsError, fitting, read_weights, save_safetensors
@@ -32,15 +33,6 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 class TrainingError(Exception):
     """Training cannot go on; the message says why and what to do."""
-
-
-def upscale(net: nn.Module, lq: Tensor, opt: dict[str, Any]) -> Tensor:
-    """Runs ``net`` without gradients on ``(B, C, H, W)`` padded to whole windows; returns ``(B, C, H·s, W·s)``."""
-    h, w = lq.shape[-2:]
-    scale = opt.get("scale", 1)
-    with torch.no_grad():
-        output = net(pad_to_multiple(lq, opt["network_g"].get("window_size", 1)))
-    return output[..., : h * scale, : w * scale]
 
 
 def panel(visuals: dict[str, Tensor], scale: int) -> NDArray[np.uint8]:
@@ -63,8 +55,8 @@ class HATModel(SRModel):
     * ``train: optim_g: type`` may name any optimizer of `torch.optim`.
     * Steps whose loss or gradient is not finite are passed over and counted.
     * Checkpoints are written whole or not at all, and training goes on from them exactly (`training_state`).
-    * Images of a validation are spread over all processes. They are padded to whole windows for networks that cannot do
-      it themselves (SwinIR); those without ground truth are upscaled and not scored.
+    * Images of a validation are spread over all processes, and upscaled as `hat_arch.schema.Val` says (``tile``,
+      ``precision``, ``self_ensemble``); those without ground truth are not scored.
     * The network is in training mode after every validation, also after one that failed.
     """
 
@@ -224,13 +216,13 @@ class HATModel(SRModel):
 
     def test(self) -> None:
         """Runs the network (its EMA, if there is one) on ``self.lq`` and sets ``self.output``."""
+        self.output = self.upscaler(self.lq)
+
+    @cached_property
+    def upscaler(self) -> Upscaler:
+        """What ``val:`` asks for: tiles, precision, self-ensemble; by default the whole image in fp32."""
         net = self.get_bare_model(getattr(self, "net_g_ema", self.net_g))
-        was_training = net.training
-        net.eval()
-        try:
-            self.output = upscale(net, self.lq, self.opt)
-        finally:
-            net.train(was_training)
+        return Upscaler.from_options(net, self.opt, get_root_logger().info)
 
     def validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
         """Validates on all processes; draws no random number that training would have drawn."""

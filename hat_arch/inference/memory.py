@@ -1,0 +1,98 @@
+"""How much memory there is, and how much a network needs for an image."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+MEMINFO = Path("/proc/meminfo")
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+LIMITS = (
+    ("", "memory.max", "memory.current"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Of control groups, version 2 and 1: folder, and files of the limit and of what is in use."""
+MEASURED_SIDES = {"cpu": 64, "cuda": 192}  # of the smaller of two images, in pixels
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes that a process may still take on a device, or None where the system does not tell.
+
+    On CUDA with what PyTorch holds in its cache; on a CPU as Linux estimates it without swapping, within the limits of
+    the process's control groups (containers, SLURM, systemd).
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type != "cpu" or not MEMINFO.exists():
+        return None
+    fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+    return min([1024 * int(fields["MemAvailable"].split()[0]), *_left_in_cgroups()])
+
+
+def _left_in_cgroups() -> Iterator[int]:
+    """Bytes left in each control group that this process is in."""
+    with contextlib.suppress(OSError):
+        for line in OWN_CGROUP.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            for folder, limit, usage in LIMITS:
+                if folder != ("memory" if "memory" in controllers.split(",") else controllers):
+                    continue
+                root = CGROUPS / folder
+                own = root / path.lstrip("/")
+                for group in (own, *own.parents):
+                    if group.is_relative_to(root):
+                        yield from _left(group / limit, group / usage)
+
+
+def _left(limit: Path, usage: Path) -> Iterator[int]:
+    """One number or none. Memory of cached files counts as left, since the kernel gives it back."""
+    with contextlib.suppress(OSError, ValueError):  # no such group; "max"
+        allowed, used = int(limit.read_text()), int(usage.read_text())
+        fields = dict(line.split() for line in (limit.parent / "memory.stat").read_text().splitlines())
+        yield allowed - used + int(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is for want of memory: CUDA's, PyTorch's on a CPU, or Python's."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    words = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+@dataclass(frozen=True)
+class MemoryModel:
+    """Peak memory of a network beside its weights: linear in the pixels of the input, in bytes."""
+
+    fixed: float
+    per_pixel: float
+
+    def bytes(self, pixels: int) -> float:
+        return self.fixed + self.per_pixel * pixels
+
+
+def measure(network: Callable[[Tensor], Tensor], channels: int, multiple: int, device: torch.device) -> MemoryModel:
+    """Fits a `MemoryModel` to the peaks of two square images, one four times as large, after a run that warms up.
+
+    Args:
+        network: takes and returns images ``(1, C, H, W)``.
+        channels: C.
+        multiple: what the sides shall be a multiple of.
+        device: where it runs.
+    """
+    from ..bench.measure import peak_memory
+
+    side = math.ceil(MEASURED_SIDES.get(device.type, 64) / multiple) * multiple
+    small, large = (torch.zeros(1, channels, n, n, device=device) for n in (side, 2 * side))
+    least = 4 * channels + 4 * network(small).numel() / side**2  # input and output
+    peaks = [2**20 * peak_memory(lambda x=x: network(x), device).extra_mib for x in (small, large)]  # type: ignore[misc]
+    per_pixel = max(least, (peaks[1] - peaks[0]) / (3 * side**2))
+    return MemoryModel(max(0.0, peaks[1] - 4 * per_pixel * side**2), per_pixel)

@@ -1,0 +1,375 @@
+"""One object between images and networks: everything that upscales goes through `Upscaler`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..archs.layers import pad_to_multiple
+from . import memory
+from .tiles import Span, plan, rise, weights
+
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+LOG = logging.getLogger(__name__)
+
+SMALLEST_TILE = 32  # pixels of a side, below which a lack of memory is an error
+TILE_IF_UNKNOWN = 256  # where the system does not tell how much memory is free
+AMPLE = 2**16  # bytes for each pixel of the input, more than the networks of BasicSR take at any scale up to 4
+USABLE = 0.8  # share of the free memory that is planned with
+WHOLE = 2**62  # side of a tile that no image exceeds
+OPTIONS = {
+    "tile": "tile",
+    "tile_overlap": "overlap",
+    "tile_blend": "blend",
+    "tile_batch": "batch",
+    "self_ensemble": "self_ensemble",
+    "precision": "precision",
+}
+"""Names in an option file's ``val:``, and those of `Upscaler`'s arguments."""
+
+Report = Callable[[str], object]
+Progress = Callable[[float], object]
+
+
+class UpscaleError(Exception):
+    """An image cannot be upscaled; the message says why and what to do."""
+
+
+class Upscaler:
+    """Upscales images with a network, whole or in tiles, in a precision, with or without self-ensemble.
+
+    ``tile="whole"`` is exact: what the network itself would return. HAT computes attention and MLPs in strips of
+    windows, so its temporary memory is constant and only the feature maps grow with the image. Tiles bound the memory
+    but change the result, for HAT even far from their borders: its channel attention averages over the tile, not the
+    image. An exact result with tiles would need every layer to be finished on all tiles before the next begins, with
+    the feature maps kept elsewhere meanwhile; ``whole`` in bf16 serves instead.
+
+    Args:
+        network: takes ``(B, C, H, W)`` in 0..1, returns ``(B, C, scale · H, scale · W)``. It runs in evaluation mode;
+            the modes of its modules are restored.
+        scale: by how much it enlarges.
+        multiple: what its input sides must be multiples of; images are mirrored at the bottom and right up to it, and
+            tiles lie on its grid. For networks of attention windows the window size, also where they could pad
+            themselves.
+        tile: ``whole``; a side in pixels of the input, overlaps included; or ``auto``: whole if that fits the free
+            memory, else the largest tile that does, by the network's own need, measured once on two small images.
+        overlap: least number of input pixels that neighbouring tiles share (see `hat_arch.inference.tiles.plan`).
+        blend: whether tiles pass smoothly into each other, or are cut in the middle of their overlap.
+        batch: tiles that go through the network together.
+        precision: ``fp32``; ``bf16`` or ``fp16`` by autocast; ``auto`` is bf16 where the device is made for it, else
+            fp32. Whatever it is, the output is fp32. If it is not finite, as fp16 may overflow in this family, the
+            image is computed in fp32 from there on, and it is reported.
+        self_ensemble: mean over the eight flips and transpositions of the image (of each tile), in eight times the
+            time.
+        report: called with a line about what was chosen or had to change; by default a warning in the log.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        scale: int,
+        *,
+        multiple: int = 1,
+        tile: Literal["auto", "whole"] | int = "auto",
+        overlap: int = 32,
+        blend: bool = True,
+        batch: int = 1,
+        precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32",
+        self_ensemble: bool = False,
+        report: Report = LOG.warning,
+    ) -> None:
+        if tile not in ("auto", "whole") and (not isinstance(tile, int) or tile < 1):
+            raise ValueError(f"tile is {tile!r}; it may be 'whole', 'auto', or 1 or more")
+        if overlap < 0 or batch < 1 or scale < 1 or multiple < 1:
+            raise ValueError(
+                f"overlap {overlap}, batch {batch}, scale {scale}, multiple {multiple}: 0 or 1 at the least"
+            )
+        if precision not in (*DTYPES, "auto"):
+            raise ValueError(f"precision is {precision!r}; it may be {', '.join(DTYPES)}, auto")
+        self.network = network
+        self.scale = scale
+        self.multiple = multiple
+        self.tile = tile
+        self.overlap = overlap
+        self.blend = blend
+        self.batch = batch
+        self.self_ensemble = self_ensemble
+        self.report = report
+        if precision == "auto":
+            precision = "bf16" if fast_in_bf16(self._device(torch.device("cpu"))) else "fp32"
+            report(f"precision: {precision}")
+        self.dtype = DTYPES[precision]
+        self.model: memory.MemoryModel | None = None
+        self.limit = WHOLE
+        """Side of the largest tile that may be tried, once memory was not enough for another."""
+        self.announced = WHOLE
+
+    @classmethod
+    def from_options(cls, network: nn.Module, opt: dict[str, Any], report: Report | None = None) -> Upscaler:
+        """For the network of an option file, with what ``val:`` says (see `hat_arch.schema.Val`); by default whole."""
+        val = opt.get("val") or {}
+        options = {"tile": "whole"} | {OPTIONS[key]: value for key, value in val.items() if key in OPTIONS}
+        if report is not None:
+            options["report"] = report
+        return cls(network, opt.get("scale", 1), multiple=opt["network_g"].get("window_size", 1), **options)
+
+    def __call__(self, lq: Tensor) -> Tensor:
+        """Upscales images.
+
+        Args:
+            lq: ``(B, C, H, W)``, values 0 to 1, any H and W from 1; on any device.
+
+        Returns:
+            float32 ``(B, C, scale · H, scale · W)`` on the device of ``lq``, not clamped.
+
+        Raises:
+            UpscaleError: not even the smallest tile fits the memory, or ``whole`` does not, or the network's output
+                is not finite in fp32.
+        """
+        h, w = lq.shape[-2:]
+        bands = self._bands(lq, self._side(lq, streamed=False))
+        first = next(bands)
+        if first.shape[-2] == h * self.scale:
+            return first
+        output = first.new_empty(*first.shape[:-2], h * self.scale, w * self.scale)
+        row = 0
+        for band in chain([first], bands):
+            output[..., row : row + band.shape[-2], :] = band
+            row += band.shape[-2]
+        return output
+
+    def bands(self, lq: Tensor, progress: Progress = lambda share: None) -> Iterator[Tensor]:
+        """Upscales images whose output need not fit the memory.
+
+        Args:
+            lq: as for a call, or uint8 in 0..255.
+            progress: called with the share that is done, 0 to 1, after each tile.
+
+        Yields:
+            The output in bands of whole rows, from top to bottom. Beside ``lq`` and what the network takes for a
+            batch of tiles, memory holds one row of tiles of it and what that shares with the next.
+        """
+        yield from self._bands(lq, self._side(lq, streamed=True), progress)
+
+    # sizes of tiles
+
+    def _side(self, lq: Tensor, streamed: bool) -> int:
+        """Largest side of a tile for these images; `WHOLE` for whole ones."""
+        if self.tile == "whole":
+            return WHOLE
+        return min(self.tile if isinstance(self.tile, int) else self._largest(lq, streamed), self.limit)
+
+    def _largest(self, lq: Tensor, streamed: bool) -> int:
+        """Largest side of a tile that fits the free memory."""
+        device = self._device(lq.device)
+        free = memory.available(device)
+        if free is None:
+            return self._announce(TILE_IF_UNKNOWN, lq, "the system does not tell how much memory is free")
+        b, c, h, w = lq.shape
+        free = int(USABLE * free)
+        if AMPLE * b * h * w < free / 2:
+            return WHOLE
+        need = self._memory_model(c, device)
+        pixel = b * c * 4 * self.scale**2  # bytes of the output for each pixel of the input
+        if need.bytes(b * h * w) + 2 * pixel * h * w <= free:
+            return WHOLE
+        here = device == lq.device  # else the output, and what is added up, is in another memory
+        free -= pixel * h * w if here and not streamed else 0
+        side = math.ceil(max(h, w) / self.multiple) * self.multiple
+        while side > self._smallest() and need.bytes(self.batch * b * side**2) + 3 * here * pixel * side * w > free:
+            side -= self.multiple
+        why = f"the network takes {need.per_pixel / 2**10:.1f} KiB a pixel and {max(0, free) / 2**30:.1f} GiB are free"
+        return self._announce(side, lq, why)
+
+    def _memory_model(self, channels: int, device: torch.device) -> memory.MemoryModel:
+        if self.model is None:
+            self.model = memory.measure(self._forward, channels, self.multiple, device)
+        return self.model
+
+    def _announce(self, side: int, lq: Tensor, why: str) -> int:
+        if side != self.announced and side < max(lq.shape[-2:]):
+            self.report(f"tile: {side}, since {why}")
+            self.announced = side
+        return side
+
+    def _smallest(self) -> int:
+        return math.ceil(SMALLEST_TILE / self.multiple) * self.multiple
+
+    def _reduce(self, side: int, lq: Tensor) -> int:
+        """What to try after memory was not enough: half the batch, then half the tile.
+
+        Raises:
+            UpscaleError: there is nothing smaller.
+        """
+        h, w = lq.shape[-2:]
+        if self.tile == "whole":
+            raise UpscaleError(
+                f"not enough memory for a whole image of {h}x{w}; take tile: auto, or a number of pixels"
+            )
+        if self.batch > 1 and side < max(h, w):
+            self.batch //= 2
+            self.report(f"out of memory: {self.batch} tiles at a time from here on")
+            return side
+        side = min(side, max(h, w))
+        if side <= self._smallest():
+            raise UpscaleError(
+                f"not enough memory even for a tile of {side}x{side}; free some, or take a smaller network"
+            )
+        self.limit = max(self._smallest(), side // 2 // self.multiple * self.multiple)
+        self.report(f"out of memory: tiles of {self.limit} from here on")
+        return self.limit
+
+    # tiles to bands
+
+    def _bands(self, lq: Tensor, side: int, progress: Progress = lambda share: None) -> Iterator[Tensor]:
+        h, w = lq.shape[-2:]
+        rows, columns = (plan(size, side, self.overlap, self.multiple) for size in (h, w))
+        row_weights = weights(rows, self.scale, self.blend)
+        shared: Tensor | None = None  # what the rows of tiles so far have given to pixels that are not finished
+        for i, row in enumerate(rows):
+            strip: Tensor | None = None
+            try:
+                strip = self._strip(lq, row, columns, lambda share, i=i: progress((i + share) / len(rows)))  # type: ignore[misc]
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+            if strip is None:  # not while the error is handled: it holds on to the tensors of the call
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                above = None if shared is None else (rows[i - 1], row, shared)
+                yield from self._go_on(lq, row.start, above, self._reduce(side, lq), progress)
+                return
+            if len(rows) > 1:
+                strip *= row_weights[i][:, None].to(strip.device)
+            if shared is not None:
+                strip[..., : shared.shape[-2], :] += shared
+            finished = self.scale * ((rows[i + 1].start if i + 1 < len(rows) else h) - row.start)
+            shared = strip[..., finished:, :].clone()
+            yield strip[..., :finished, :]
+
+    def _go_on(
+        self, lq: Tensor, top: int, above: tuple[Span, Span, Tensor] | None, side: int, progress: Progress
+    ) -> Iterator[Tensor]:
+        """The rest of an image in smaller tiles, from row ``top`` of the input, with the same transition at its top.
+
+        Args:
+            above: the row of tiles that is finished, the one that was not, and what the former has given to the
+                pixels of both.
+        """
+        share = top / lq.shape[-2]
+        rest = self._bands(lq[..., top:, :], side, lambda s: progress(share + (1 - share) * s))
+        if above is None:
+            yield from rest
+            return
+        before, after, shared = above
+        passed = rise(before, after, top * self.scale, shared.shape[-2], self.scale, self.blend)[:, None]
+        passed = passed.to(shared.device)
+        for band in rest:
+            rows = min(shared.shape[-2], band.shape[-2])
+            if rows:
+                yield shared[..., :rows, :] + passed[:rows] * band[..., :rows, :]
+            if rows < band.shape[-2]:
+                yield band[..., rows:, :]
+            shared, passed = shared[..., rows:, :], passed[rows:]
+
+    def _strip(self, lq: Tensor, row: Span, columns: list[Span], progress: Progress) -> Tensor:
+        """One row of tiles, put together along the row: ``(B, C, rows, W)`` of the output."""
+        h, w = lq.shape[-2:]
+        if row == (0, h) and columns == [(0, w)]:
+            strip = self._run(as_float(lq))
+            progress(1)
+            return strip
+        top = max(0, row.start - self.multiple)  # with more above, the image's end is mirrored as that of the whole
+        images = pad_to_multiple(as_float(lq[..., top : row.stop, :]), self.multiple)
+        images = images[..., row.start - top : row.stop - top, :]
+        column_weights = weights(columns, self.scale, self.blend)
+        sides = images.shape[-2] * self.scale, columns[-1].stop * self.scale
+        strip = images.new_zeros(*images.shape[:-2], *sides)
+        for first in range(0, len(columns), self.batch):
+            group = columns[first : first + self.batch]
+            tiles = self._run(torch.cat([images[..., span.start : span.stop] for span in group])).chunk(len(group))
+            for span, tile, weight in zip(group, tiles, column_weights[first:]):
+                strip[..., span.start * self.scale : span.stop * self.scale].addcmul_(tile, weight.to(tile.device))
+            progress((first + len(group)) / len(columns))
+        return strip[..., : w * self.scale]
+
+    # one call of the network
+
+    @torch.no_grad()
+    def _run(self, images: Tensor) -> Tensor:
+        """The network on ``(N, C, H, W)``, in fp32 on the device of the images."""
+        output = self._ensemble(images) if self.self_ensemble else self._forward(images)
+        if not torch.isfinite(output).all():
+            if self.dtype is None:
+                raise UpscaleError("the network's output is not finite; its weights, or the image, are damaged")
+            self.report(f"{str(self.dtype).removeprefix('torch.')} overflows in this network: fp32 from here on")
+            self.dtype = None
+            return self._run(images)
+        return output.to(images.device)
+
+    def _ensemble(self, images: Tensor) -> Tensor:
+        total = self._forward(images)
+        for k in range(1, 8):
+            total = total + undo_symmetry(self._forward(symmetry(images, k)), k)
+        return total / 8
+
+    def _forward(self, images: Tensor) -> Tensor:
+        h, w = images.shape[-2:]
+        device = self._device(images.device)
+        images = pad_to_multiple(images.detach().to(device), self.multiple)
+        with evaluating(self.network), torch.autocast(device.type, self.dtype, enabled=self.dtype is not None):
+            output = self.network(images)
+        expected = *images.shape[:2], images.shape[2] * self.scale, images.shape[3] * self.scale
+        if output.shape != expected:
+            raise ValueError(f"of {tuple(images.shape)} the network made {tuple(output.shape)}, not {expected}")
+        return output[..., : h * self.scale, : w * self.scale].float()
+
+    def _device(self, default: torch.device) -> torch.device:
+        return next((parameter.device for parameter in self.network.parameters()), default)
+
+
+def as_float(images: Tensor) -> Tensor:
+    """uint8 in 0..255 as float32 in 0..1; floating-point images as they are, in float32."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def symmetry(images: Tensor, k: int) -> Tensor:
+    """The ``k``-th of the eight symmetries of a square: flipped left-right (1), upside down (2), transposed (4)."""
+    images = images.flip([dim for bit, dim in ((1, -1), (2, -2)) if k & bit])
+    return images.transpose(-1, -2) if k & 4 else images
+
+
+def undo_symmetry(images: Tensor, k: int) -> Tensor:
+    """Inverse of `symmetry`."""
+    images = images.transpose(-1, -2) if k & 4 else images
+    return images.flip([dim for bit, dim in ((1, -1), (2, -2)) if k & bit])
+
+
+def fast_in_bf16(device: torch.device) -> bool:
+    """Whether a device has bf16 arithmetic: CUDA from compute capability 8, x86 with AVX512_BF16 or AMX (Linux)."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    with contextlib.suppress(OSError):
+        words = set(Path("/proc/cpuinfo").read_text().split())
+        return device.type == "cpu" and not words.isdisjoint({"avx512_bf16", "amx_bf16"})
+    return False
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards every module is in the mode that it was in."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
