@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from . import schema
 from .config import DATA_REMEDY, SCHEDULERS, Key, Report, parameters, words_in_source
+from .models.hat_model import HATModel
 from .models.weights import LEAST, WeightsError, fitting, read_weights
 
 Options = dict[str, Any]
@@ -247,7 +248,7 @@ def training(opt: Options, report: Report) -> None:
     ]
     if train.get("precision", "fp32") != "fp32":
         own.append("precision")
-    if opt["model_type"] != "HATModel":
+    if not issubclass(registry.MODEL_REGISTRY.get(opt["model_type"]), HATModel):
         for name in own:
             report.add(("train", name), f"is for model_type HATModel, not {opt['model_type']}")
     known = {
