@@ -11,7 +11,7 @@ basicsr_compat.make_importable()
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY  # noqa: E402
 
 from .archs.hat_arch import HAT  # noqa: E402
-from .archs.multi_task_arch import HATMultiTask  # noqa: E402
+from .archs.multi_task_arch import MultiTaskHAT  # noqa: E402
 from .data.bicubic_dataset import BicubicLRDataset, ImageNetPairedDataset  # noqa: E402
 from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
 from .data.paired_dataset import SeededPairedDataset  # noqa: E402
@@ -24,14 +24,14 @@ __all__ = [
     "HAT",
     "BicubicLRDataset",
     "HATModel",
-    "HATMultiTask",
     "ImageNetPairedDataset",
     "MultiScaleImageNetDataset",
+    "MultiTaskHAT",
     "MultiTaskHATModel",
     "SeededPairedDataset",
 ]
 
-for arch in (HAT, HATMultiTask):
+for arch in (HAT, MultiTaskHAT):
     register(ARCH_REGISTRY, arch)
 for model in (HATModel, MultiTaskHATModel):
     register(MODEL_REGISTRY, model)

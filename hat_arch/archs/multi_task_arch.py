@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .hat_arch import HAT
 
 
-class HATMultiTask(HAT):
+class MultiTaskHAT(HAT):
     """One body for several scales, each with a head and a tail of its own (multi-related-task pre-training, EDT).
 
     HAT's paper names the strategy and not its layers. Read here: head is the first convolution; tail is what comes

@@ -18,7 +18,7 @@ class MultiScaleImageNetDataset(ImageNetPairedDataset):
     one size at all scales. For training alone.
 
     Items: ``lq`` ``(3 · len(scales), H, W)`` and ``gt`` ``(3, H · W · sum(scale²))``, RGB in 0…1: the images one after
-    the other, as `HATMultiTask` takes and gives them.
+    the other, as `MultiTaskHAT` takes and gives them.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from .hat_model import HATModel
 
 
 class MultiTaskHATModel(HATModel):
-    """`HATModel` for `HATMultiTask` and `MultiScaleImageNetDataset`: trains the sum of a loss for each scale.
+    """`HATModel` for `MultiTaskHAT` and `MultiScaleImageNetDataset`: trains the sum of a loss for each scale.
 
     Each is a mean over the pixels of its scale, and all weigh the same (not stated in HAT's paper). Validation is that
     of the task of ``scale``.

@@ -21,7 +21,7 @@ PRETRAINING = "pretraining"
 NAMES = (*STUDIES, PRETRAINING)
 DEMO = Path(__file__).with_name("ablation_demo.yml")
 DEMO_DATA = Path("datasets/demo")
-DEMO_ITERATIONS, DEMO_SEEDS = 600, 3
+DEMO_ITERATIONS, DEMO_SEEDS = 1200, 3
 OPTION_FILES = Path("options")
 LATEST = "models/net_g_latest.pth"
 
@@ -163,7 +163,7 @@ def _demo_pretraining(base: Options) -> dict[str, list[Options]]:
         train["optim_g"]["lr"] /= 4
         return {**base, "name": name, "train": train}
 
-    multi = {"model_type": "MultiTaskHATModel", "network_g": {**base["network_g"], "type": "HATMultiTask"}}
+    multi = {"model_type": "MultiTaskHATModel", "network_g": {**base["network_g"], "type": "MultiTaskHAT"}}
     return {
         "none": [{**base, "name": "HAT"}],
         "same task": [pretraining("HAT_pretrain", "ImageNetPairedDataset"), finetuning("HAT_finetune")],

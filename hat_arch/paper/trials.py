@@ -25,6 +25,7 @@ from ..models import training_state
 Command = Callable[[list[str]], int]
 """``basicsr train`` with its arguments; returns an exit code."""
 
+STOPPED = 130  # exit code of a process that was stopped by Ctrl-C
 TAIL = 65536  # bytes of a log in which the newest iteration is looked for
 
 
@@ -132,6 +133,8 @@ def train(
             progress.draw([f"{one.trial}" for one in active])
             for one in [one for one in active if one.process.exitcode is not None]:
                 active.remove(one)
+                if one.process.exitcode == STOPPED:  # Ctrl-C goes to all processes of a terminal
+                    raise KeyboardInterrupt
                 problem = _problem(one, logs)
                 if problem or not begin(one.trial, one.later):
                     yield one.trial, problem
