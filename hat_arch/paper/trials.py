@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -119,7 +119,8 @@ def train(
         words = ["-opt", str(run.options.resolve()), "--auto_resume", *arguments]
         process = get_context("spawn").Process(target=_process, args=(command, words, run.folder, run.name, log))
         progress.begins(trial, run)
-        process.start()
+        with _ignoring_ctrl_c():
+            process.start()
         active.append(_Active(trial, run, process, stages))
         return True
 
@@ -144,6 +145,16 @@ def train(
             one.process.terminate()  # SIGTERM, upon which training writes a checkpoint
         for one in active:
             one.process.join()
+
+
+@contextlib.contextmanager
+def _ignoring_ctrl_c() -> Iterator[None]:
+    """For a process that begins inside: until it trains, it leaves Ctrl-C to the one that started it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _process(command: Command, words: list[str], folder: Path, name: str, log: Path | None) -> None:
