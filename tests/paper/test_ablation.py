@@ -18,6 +18,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from hat_arch import cli, config
+from hat_arch.cli.paper import ablate
 from hat_arch.models.training_state import changed_options
 from hat_arch.paper import ablation, ablation_options, ablation_report, networks, trials
 
@@ -177,7 +178,7 @@ def test_another_seed_or_length_has_another_name_and_starts_from_its_own_stage(m
 def pretend(argv):
     """In place of ``basicsr train``: does what the run's name says."""
     name = Path(argv[argv.index("-opt") + 1]).stem
-    if "bad" in name:
+    if "window_8" in name:
         print("some line\nbasicsr: the disk is full", file=sys.stderr)
         return 2
     if "stopped" in name:
@@ -192,15 +193,23 @@ def trial(folder, *names):
     return trials.Trial(names[-1], 0, tuple(trials.Run(name, folder / f"{name}.yml", 5, folder) for name in names))
 
 
-def test_a_trial_that_fails_says_why_and_the_others_go_on(tmp_path):
-    plan = [trial(tmp_path, "a_bad", "a_second"), trial(tmp_path, "b"), trial(tmp_path, "c")]
-    (tmp_path / "experiments/c").mkdir(parents=True)
-    (tmp_path / "experiments/c/summary.md").touch()  # finished before
-    over = dict(trials.train(plan, pretend, at_once=2, logs=tmp_path))
-    assert over[plan[0]] == f"a_bad ended with exit code 2: the disk is full ({tmp_path}/a_bad.log)"
-    assert over[plan[1]] is None and over[plan[2]] is None
-    assert plan[1].result.finished and not (tmp_path / "experiments/a_second").exists()
-    assert not (tmp_path / "c.log").exists()
+def test_a_variant_that_fails_is_named_and_the_others_go_on(here, monkeypatch, capsys):
+    monkeypatch.setattr(ablate, "train", pretend)
+    assert cli.main(["paper", "ablate", "window", "--seeds", "1", "--out", "out"]) == 1
+    name = "HAT_window_8_no_cab_no_ocab_seed0"
+    why = f"{name} ended with exit code 2: the disk is full (out/logs/{name}.log)"
+    assert capsys.readouterr().err.count(f"window 8, seed 0: failed: {why}\n") == 1
+    assert f"Failed: window 8, seed 0: {why}." in Path("out/table.md").read_text(encoding="utf-8")
+    assert Path("out/experiments/HAT_no_cab_no_ocab_seed0/summary.md").exists()
+
+
+def test_stages_are_trained_in_turn_and_none_that_is_finished(tmp_path):
+    (tmp_path / "experiments/first").mkdir(parents=True)
+    (tmp_path / "experiments/first/summary.md").touch()  # `pretend` would fail to make it again
+    plan = [trial(tmp_path, "first", "window_8", "last"), trial(tmp_path, "first")]
+    over = dict(trials.train(plan, pretend))
+    assert over == {plan[0]: "window_8 ended with exit code 2", plan[1]: None}
+    assert not (tmp_path / "experiments/last").exists()
 
 
 def test_ctrl_c_in_one_process_stops_all(tmp_path):
