@@ -80,20 +80,12 @@ class Trial:
         return self.stages[-1]
 
 
-@dataclass
-class _Active:
-    trial: Trial
-    run: Run
-    process: BaseProcess
-    later: deque[Run]
-
-
 def train(
     trials: Sequence[Trial], command: Command, at_once: int = 1, logs: Path | None = None, arguments: Sequence[str] = ()
 ) -> Generator[tuple[Trial, str | None], None, None]:
     """Trains what is not finished; yields each trial when it is over, with what went wrong.
 
-    When the iterator is closed or interrupted, what is being trained stops with a checkpoint.
+    When the generator is closed or interrupted, what is being trained stops with a checkpoint.
 
     Args:
         trials: what to train.
@@ -104,46 +96,69 @@ def train(
     """
     if at_once > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // at_once)))
-    waiting, active = deque(trials), list[_Active]()
-    everything = {run.name: run for trial in trials for run in trial.stages}.values()
-    progress = _Progress(list(everything), bar=logs is not None)
-
-    def begin(trial: Trial, stages: deque[Run]) -> bool:
-        """Starts the next stage that is not finished; whether there is one."""
-        while stages and stages[0].finished:
-            stages.popleft()
-        if not stages:
-            return False
-        run = stages.popleft()
-        log = logs / f"{run.name}.log" if logs else None
-        words = ["-opt", str(run.options.resolve()), "--auto_resume", *arguments]
-        process = get_context("spawn").Process(target=_process, args=(command, words, run.folder, run.name, log))
-        progress.begins(trial, run)
-        with _ignoring_ctrl_c():
-            process.start()
-        active.append(_Active(trial, run, process, stages))
-        return True
-
+    waiting, pool = deque(trials), _Pool(command, logs, arguments, _Progress(trials, bar=logs is not None))
     try:
-        while waiting or active:
-            while waiting and len(active) < at_once:
+        while waiting or pool.active:
+            while waiting and len(pool.active) < at_once:
                 trial = waiting.popleft()
-                if not begin(trial, deque(trial.stages)):
+                if not pool.begin(trial, trial.stages):
                     yield trial, None
-            connection.wait([one.process.sentinel for one in active], timeout=1)
-            progress.draw([f"{one.trial}" for one in active])
-            for one in [one for one in active if one.process.exitcode is not None]:
-                active.remove(one)
-                if one.process.exitcode == STOPPED:  # Ctrl-C goes to all processes of a terminal
-                    raise KeyboardInterrupt
+            for one in pool.ended():
                 problem = _problem(one, logs)
-                if problem or not begin(one.trial, one.later):
+                if problem or not pool.begin(one.trial, one.later):
                     yield one.trial, problem
     finally:
-        progress.close()
-        for one in active:
+        pool.stop()
+
+
+@dataclass
+class _Active:
+    trial: Trial
+    run: Run
+    later: Sequence[Run]
+    process: BaseProcess
+
+
+class _Pool:
+    """The processes that train."""
+
+    def __init__(self, command: Command, logs: Path | None, arguments: Sequence[str], progress: _Progress) -> None:
+        self.command, self.logs, self.arguments, self.progress = command, logs, arguments, progress
+        self.active: list[_Active] = []
+
+    def begin(self, trial: Trial, stages: Sequence[Run]) -> bool:
+        """Starts the first of these stages that is not finished; whether there is one."""
+        left = [run for run in stages if not run.finished]
+        if not left:
+            return False
+        run, log = left[0], self.logs / f"{left[0].name}.log" if self.logs else None
+        words = ["-opt", str(run.options.resolve()), "--auto_resume", *self.arguments]
+        process = get_context("spawn").Process(target=_process, args=(self.command, words, run, log))
+        self.progress.begins(trial, run)
+        with _ignoring_ctrl_c():
+            process.start()
+        self.active.append(_Active(trial, run, left[1:], process))
+        return True
+
+    def ended(self) -> list[_Active]:
+        """Waits up to a second; those that have ended.
+
+        Raises:
+            KeyboardInterrupt: one was stopped by Ctrl-C, which goes to all processes of a terminal.
+        """
+        connection.wait([one.process.sentinel for one in self.active], timeout=1)
+        self.progress.draw([f"{one.trial}" for one in self.active])
+        over = [one for one in self.active if one.process.exitcode is not None]
+        self.active = [one for one in self.active if one not in over]
+        if any(one.process.exitcode == STOPPED for one in over):
+            raise KeyboardInterrupt
+        return over
+
+    def stop(self) -> None:
+        self.progress.close()
+        for one in self.active:
             one.process.terminate()  # SIGTERM, upon which training writes a checkpoint
-        for one in active:
+        for one in self.active:
             one.process.join()
 
 
@@ -157,15 +172,16 @@ def _ignoring_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _process(command: Command, words: list[str], folder: Path, name: str, log: Path | None) -> None:
+def _process(command: Command, words: list[str], run: Run, log: Path | None) -> None:
     """What a process does; it stops, with a checkpoint, when the one that started it is no more."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     if log:
         with log.open("ab") as file:
             for stream in (1, 2):
                 os.dup2(file.fileno(), stream)
-    os.chdir(folder)
-    with Path(f".{name}.lock").open("w") as file:
+    os.chdir(run.folder)
+    run.experiment.parent.mkdir(exist_ok=True)
+    with run.experiment.with_name(f".{run.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # one that lost its parent may still be writing its checkpoint
         code = command(words)
     sys.exit(code)
@@ -196,9 +212,9 @@ def _problem(one: _Active, logs: Path | None) -> str | None:
 class _Progress:
     """How far all runs together are: a bar, or a line when one begins."""
 
-    def __init__(self, runs: list[Run], bar: bool) -> None:
-        self.runs = runs
-        self.total = sum(run.iterations for run in runs)
+    def __init__(self, trials: Sequence[Trial], bar: bool) -> None:
+        self.runs = {run.name: run for trial in trials for run in trial.stages}.values()
+        self.total = sum(run.iterations for run in self.runs)
         self.first = self.done()
         self.started = time.monotonic()
         terminal = sys.stderr.isatty()
