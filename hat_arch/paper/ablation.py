@@ -21,7 +21,7 @@ PRETRAINING = "pretraining"
 NAMES = (*STUDIES, PRETRAINING)
 DEMO = Path(__file__).with_name("ablation_demo.yml")
 DEMO_DATA = Path("datasets/demo")
-DEMO_ITERATIONS, DEMO_SEEDS = 1200, 3
+DEMO_ITERATIONS, DEMO_SEEDS = 1000, 3
 DEMO_NOTE = (
     "**A demonstration of the harness, no evidence for or against the paper's ordering**: compact variants of HAT, {} "
     "iterations each on six photographs, measured on two held-out photographs. The paper's networks have tens of "
