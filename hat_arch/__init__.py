@@ -11,15 +11,29 @@ basicsr_compat.make_importable()
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY  # noqa: E402
 
 from .archs.hat_arch import HAT  # noqa: E402
+from .archs.multi_task_arch import MultiTaskHAT  # noqa: E402
 from .data.bicubic_dataset import BicubicLRDataset, ImageNetPairedDataset  # noqa: E402
+from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
 from .data.paired_dataset import SeededPairedDataset  # noqa: E402
 from .models.hat_model import HATModel  # noqa: E402
+from .models.multi_task_model import MultiTaskHATModel  # noqa: E402
 from .registration import register  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["HAT", "BicubicLRDataset", "HATModel", "ImageNetPairedDataset", "SeededPairedDataset"]
+__all__ = [
+    "HAT",
+    "BicubicLRDataset",
+    "HATModel",
+    "ImageNetPairedDataset",
+    "MultiScaleImageNetDataset",
+    "MultiTaskHAT",
+    "MultiTaskHATModel",
+    "SeededPairedDataset",
+]
 
-register(ARCH_REGISTRY, HAT)
-register(MODEL_REGISTRY, HATModel)
-for dataset in (BicubicLRDataset, ImageNetPairedDataset, SeededPairedDataset):
+for arch in (HAT, MultiTaskHAT):
+    register(ARCH_REGISTRY, arch)
+for model in (HATModel, MultiTaskHATModel):
+    register(MODEL_REGISTRY, model)
+for dataset in (BicubicLRDataset, ImageNetPairedDataset, MultiScaleImageNetDataset, SeededPairedDataset):
     register(DATASET_REGISTRY, dataset)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from . import schema
 from .config import DATA_REMEDY, SCHEDULERS, Key, Report, parameters, words_in_source
 from .inference.upscaler import OPTIONS
+from .models.hat_model import HATModel
 from .models.weights import LEAST, WeightsError, fitting, read_weights
 
 Options = dict[str, Any]
@@ -261,7 +262,7 @@ def training(opt: Options, report: Report) -> None:
     ]
     if train.get("precision", "fp32") != "fp32":
         own.append("precision")
-    if opt["model_type"] != "HATModel":
+    if not issubclass(registry.MODEL_REGISTRY.get(opt["model_type"]), HATModel):
         in_val = [("val", name) for name in OPTIONS if name in (opt.get("val") or {})]
         for key in [*(("train", name) for name in own), *in_val]:
             report.add(key, f"is for model_type HATModel, not {opt['model_type']}")

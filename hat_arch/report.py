@@ -83,7 +83,7 @@ def draw_comparison(comparisons: list[Comparison], file: Path) -> None:
             ax.set_title(title, fontsize=10)
             ax.set_axis_off()
         row[0].set_title(f"{c.name}: LR", fontsize=10)
-    _save(figure, file)
+    save(figure, file)
 
 
 def most_detailed(image: NDArray[np.uint8]) -> tuple[int, int]:
@@ -97,6 +97,24 @@ def most_detailed(image: NDArray[np.uint8]) -> tuple[int, int]:
     return int(top), int(left)
 
 
+def scalars(events: Path) -> dict[str, dict[int, float]]:
+    """Iteration → value of all numbers in TensorBoard's logs; the later one where a run that went on repeated some.
+
+    Args:
+        events: the run's folder below ``tb_logger/``.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    if not events.is_dir():
+        return {}
+    logs = EventAccumulator(str(events), {"scalars": 0}).Reload()
+    curves = {}
+    for tag in logs.Tags()["scalars"]:
+        points = {point.step: point.value for point in sorted(logs.Scalars(tag), key=lambda point: point.wall_time)}
+        curves[tag] = dict(sorted(points.items()))
+    return curves
+
+
 def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
     """Loss, learning rate and metrics over iterations, from TensorBoard's logs; False if there are none.
 
@@ -105,18 +123,12 @@ def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
         baseline: bicubic's PSNR on the validation set, drawn beside the PSNR curve.
         file: PNG to write.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    if not events.is_dir():
+    curves = {tag: points for tag, points in scalars(events).items() if tag.startswith(("losses/l_", "metrics/"))}
+    if not curves:
         return False
-    logs = EventAccumulator(str(events), {"scalars": 0}).Reload()
-    tags = [tag for tag in logs.Tags()["scalars"] if tag.startswith(("losses/l_", "metrics/"))]
-    if not tags:
-        return False
-    figure, axes = plt.subplots(1, len(tags), figsize=(4.2 * len(tags), 3.2), squeeze=False, layout="constrained")
-    for ax, tag in zip(axes[0], tags):
-        points = logs.Scalars(tag)
-        ax.plot([p.step for p in points], [p.value for p in points], marker="." if len(points) < 40 else "")
+    figure, axes = plt.subplots(1, len(curves), figsize=(4.2 * len(curves), 3.2), squeeze=False, layout="constrained")
+    for ax, (tag, points) in zip(axes[0], curves.items()):
+        ax.plot([*points], [*points.values()], marker="." if len(points) < 40 else "")
         if tag.startswith("losses/"):
             ax.set_yscale("log")
         if tag.endswith("/psnr") and baseline is not None:
@@ -125,7 +137,7 @@ def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
         ax.set_title(tag.partition("/")[2].replace("/", ": "), fontsize=10)
         ax.set_xlabel("iteration")
         ax.grid(alpha=0.3)
-    _save(figure, file)
+    save(figure, file)
     return True
 
 
@@ -170,7 +182,8 @@ def summary(
     return "\n".join([*lines, *(["![curves](curves.png)", ""] if curves else [])])
 
 
-def _save(figure: Any, file: Path) -> None:
+def save(figure: Any, file: Path) -> None:
+    """Writes a figure as PNG, whole or not at all, and closes it."""
     partial = file.with_name(f".{file.name}")
     figure.savefig(partial, dpi=150, format="png")
     plt.close(figure)

@@ -29,7 +29,7 @@ def stand_in(tmp_path, monkeypatch, demo_data):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/demo").symlink_to(demo_data)
-    for options in OPTIONS.glob("*.yml"):
+    for options in OPTIONS.glob("t*.yml"):
         raw, _ = config.read(options)
         for dataset in raw["datasets"].values():
             for key in ("dataroot_gt", "dataroot_lq"):
@@ -45,7 +45,7 @@ def stand_in(tmp_path, monkeypatch, demo_data):
     torch.save({"params_ema": net.state_dict()}, "experiments/pretrained_models/HAT_SRx4.pth")
 
 
-@pytest.mark.parametrize("file", sorted(OPTIONS.glob("*.yml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(OPTIONS.glob("t*.yml")), ids=lambda file: file.stem)
 def test_every_option_file_passes_its_own_check(file, stand_in):
     opt = config.load(file, is_train=file.stem.startswith("train"))
     assert opt["name"] == file.stem

@@ -62,8 +62,12 @@ class BicubicLRDataset(DrawnDataset):
         return imresize(gt, 1 / self.opt["scale"], convention="uint8", region=region)
 
     def item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        return self.pair(self.reader.image("gt", self.paths[index]), index, rng)
+
+    def pair(self, image: Image, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """The item that image ``index`` makes."""
         opt, scale, path = self.opt, self.opt["scale"], self.paths[index]
-        gt = self.fit(self.reader.image("gt", path), index)
+        gt = self.fit(image, index)
         height, width = gt.shape[0] // scale, gt.shape[1] // scale
         if self.is_train:
             crop = Crop(rng, (height, width), opt["gt_size"] // scale, opt)

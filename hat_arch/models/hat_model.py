@@ -292,6 +292,7 @@ class HATModel(SRModel):
                 tb_logger.add_image(
                     f"{dataset_name}/{n}: LR, bicubic, SR, GT", picture, current_iter, dataformats="HWC"
                 )
+            tb_logger.flush()  # a run that is killed keeps its curves
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         visuals = super().get_current_visuals()

@@ -112,6 +112,22 @@ STUDIES: dict[str, Study] = {
 }
 
 
+_PARTS = {"use_cab": "no_cab", "use_ocab": "no_ocab", "use_channel_attention": "no_ca"}
+_SIZES = {"window_size": "window", "overlap_ratio": "overlap", "conv_scale": "cab_weight", "compress_ratio": "compress"}
+
+
+def variant_name(changes: Options) -> str:
+    """ASCII name of a variant of HAT, for files and runs: equal networks of several studies have one name.
+
+    Args:
+        changes: what differs from ``NETWORKS["HAT"]``, as `Study.variants` has it.
+    """
+    words = ["HAT"]
+    words += [f"{_SIZES[key]}_{changes[key]:g}" for key in _SIZES if changes.get(key, HAT[key]) != HAT[key]]
+    words += [_PARTS[key] for key in _PARTS if not changes.get(key, True)]
+    return "_".join(words)
+
+
 def network_options(name: str, scale: int = 4) -> Options:
     """``network_g`` of one of `NETWORKS` for a scale."""
     options = dict(NETWORKS[name])

@@ -1,0 +1,222 @@
+"""The papers' ablations: which runs each consists of, at the papers' budget or that of a demonstration."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .. import config
+from ..data.demo import make_demo
+from ..data.images import DataError
+from ..models.training_state import write_bytes
+from .networks import STUDIES, Options, variant_name
+from .trials import Run, Trial
+
+PRETRAINING = "pretraining"
+NAMES = (*STUDIES, PRETRAINING)
+DEMO = Path(__file__).with_name("ablation_demo.yml")
+DEMO_DATA = Path("datasets/demo")
+DEMO_ITERATIONS, DEMO_SEEDS = 1000, 3
+DEMO_NOTE = (
+    "**A demonstration of the harness, no evidence for or against the paper's ordering**: compact variants of HAT, {} "
+    "iterations each on six photographs, measured on two held-out photographs. The paper's networks have tens of "
+    "millions of weights and were trained on DF2K for 250,000 iterations and more."
+)
+OPTION_FILES = Path("options")
+LATEST = "models/net_g_latest.pth"
+
+FULL_PRETRAINING: dict[str, tuple[str, ...]] = {
+    "none": ("train_HAT_SRx2", "train_HAT_SRx4_from_SRx2"),
+    "same task": ("train_HAT_SRx4_ImageNet", "train_HAT_SRx4_finetune"),
+    "multi-related-task": ("ablation_HAT_multi_task_SRx4_ImageNet", "ablation_HAT_multi_task_SRx4_finetune"),
+}
+"""Option files of the study of pre-training, in their order."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study trains, and where that goes."""
+
+    study: str
+    title: str
+    out: Path
+    """Folder of the table, the curves, and at the demo budget of all runs."""
+    trials: list[Trial]
+    demo: bool
+    note: str
+    """What the results are worth, for the report."""
+    networks: dict[str, Options] = field(default_factory=dict)
+    """Variant → ``network_g`` of what counts."""
+
+
+def title(study: str) -> str:
+    return "Pre-training strategy" if study == PRETRAINING else STUDIES[study].title
+
+
+def option_files(study: str) -> dict[str, tuple[str, ...]]:
+    """Variant → its option files at the papers' budget, without ``.yml``, in the order in which they are trained.
+
+    A ×4 network starts from a ×2 network of its own kind. Equal networks of several studies share their runs, and the
+    unchanged HAT shares those of the papers' main results.
+    """
+    if study == PRETRAINING:
+        return dict(FULL_PRETRAINING)
+    files: dict[str, tuple[str, ...]] = {}
+    for variant, changes in STUDIES[study].variants.items():
+        name = variant_name(changes)
+        files[variant] = (
+            FULL_PRETRAINING["none"] if name == "HAT" else (f"ablation_{name}_SRx2", f"ablation_{name}_SRx4")
+        )
+    return files
+
+
+def plan_full(study: str, out: Path, seeds: int = 1, iterations: int | None = None) -> Plan:
+    """The papers' recipes, from the option files in ``./options``; runs go to ``./experiments``, as of ``train``.
+
+    Args:
+        study: one of `NAMES`.
+        out: folder for the table and for option files with another seed or length, whose runs have other names.
+        seeds: number of seeds, beginning with that of the option files.
+        iterations: of each stage, for a trial.
+
+    Raises:
+        ConfigError: an option file is missing.
+    """
+    trials, networks = [], {}
+    for variant, names in option_files(study).items():
+        sources = [(name, config.read(OPTION_FILES / f"{name}.yml")[0]) for name in names]
+        networks[variant] = sources[-1][1]["network_g"]
+        for seed in range(seeds):
+            stages: list[Run] = []
+            for name, options in sources:
+                changed = _changed(options, stages, seed, iterations)
+                file = OPTION_FILES / f"{name}.yml"
+                if changed != options:
+                    file = _write(changed, out)
+                stages.append(Run(changed["name"], file, int(changed["train"]["total_iter"]), Path.cwd()))
+            trials.append(Trial(variant, seed, tuple(stages)))
+    note = "The papers' main recipe; they state none for their ablations beyond ×4, DF2K and no ImageNet pre-training."
+    if iterations:
+        note = f"**A trial** of {iterations:,} iterations a stage, not to be compared with the papers' numbers."
+    return Plan(study, title(study), out, trials, False, note, networks)
+
+
+def _changed(options: Options, before: Sequence[Run], seed: int, iterations: int | None) -> Options:
+    """Options with another seed or length, under another name, that start from the stage before."""
+    changed = copy.deepcopy(options)
+    if seed:
+        changed["name"] += f"_seed{seed}"
+        changed["manual_seed"] += seed
+    if iterations:
+        changed["name"] += f"_{iterations}_iterations"
+        changed["train"]["total_iter"] = iterations
+    if before:
+        changed["path"]["pretrain_network_g"] = f"experiments/{before[-1].name}/{LATEST}"
+    return changed
+
+
+def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = DEMO_ITERATIONS) -> Plan:
+    """A compact HAT on the demo's photographs; everything goes to ``out``.
+
+    Args:
+        study: one of `NAMES`.
+        out: folder; option files are written there.
+        seeds: number of seeds, from 0.
+        iterations: of a run; with two stages, of both together.
+
+    Raises:
+        ConfigError: ``out`` holds runs with other options.
+        DataError: there is a damaged ``datasets/demo``.
+    """
+    if not DEMO_DATA.is_dir():
+        make_demo(DEMO_DATA)
+    data = DEMO_DATA.resolve()
+    if not all((data / part).exists() for part in ("train_GT.lmdb", "train_LRx4.lmdb", "val_GT", "val_LRx4")):
+        raise DataError(f"{DEMO_DATA}: is not whole; delete it, and it is made anew")
+    base, _ = config.read(DEMO)
+    base["datasets"]["train"].update(dataroot_gt=str(data / "train_GT.lmdb"), dataroot_lq=str(data / "train_LRx4.lmdb"))
+    base["datasets"]["val"].update(dataroot_gt=str(data / "val_GT"), dataroot_lq=str(data / "val_LRx4"))
+
+    variants = _demo_pretraining(base) if study == PRETRAINING else _demo_variants(base, study)
+    trials = []
+    for seed in range(seeds):
+        for variant, stages in variants.items():
+            runs: list[Run] = []
+            for options in stages:
+                share = max(1, iterations // len(stages))
+                runs.append(_demo_run(options, runs, seed, share, out))
+            trials.append(Trial(variant, seed, tuple(runs)))
+    note = DEMO_NOTE.format(f"{sum(run.iterations for run in trials[0].stages):,}")
+    networks = {name: stages[-1]["network_g"] for name, stages in variants.items()}
+    return Plan(study, title(study), out, trials, True, note, networks)
+
+
+def _demo_variants(base: Options, study: str) -> dict[str, list[Options]]:
+    return {
+        variant: [{**base, "name": variant_name(changes), "network_g": {**base["network_g"], **changes}}]
+        for variant, changes in STUDIES[study].variants.items()
+    }
+
+
+def _demo_pretraining(base: Options) -> dict[str, list[Options]]:
+    """Pre-training and fine-tuning on the same photographs: there is nothing like ImageNet at hand."""
+    images = {key: value for key, value in base["datasets"]["train"].items() if key != "dataroot_lq"}
+
+    def pretraining(name: str, dataset: str, **changes: Any) -> Options:
+        return {**base, "name": name, "datasets": {**base["datasets"], "train": {**images, "type": dataset}}, **changes}
+
+    def finetuning(name: str) -> Options:
+        train = copy.deepcopy(base["train"])
+        train["optim_g"]["lr"] /= 4
+        return {**base, "name": name, "train": train}
+
+    multi = {"model_type": "MultiTaskHATModel", "network_g": {**base["network_g"], "type": "MultiTaskHAT"}}
+    return {
+        "none": [{**base, "name": "HAT"}],
+        "same task": [pretraining("HAT_pretrain", "ImageNetPairedDataset"), finetuning("HAT_finetune")],
+        "multi-related-task": [
+            pretraining("HAT_multi_task_pretrain", "MultiScaleImageNetDataset", **multi),
+            finetuning("HAT_multi_task_finetune"),
+        ],
+    }
+
+
+def _demo_run(options: Options, before: Sequence[Run], seed: int, iterations: int, out: Path) -> Run:
+    options = copy.deepcopy(options)
+    options["name"] += f"_seed{seed}"
+    options["manual_seed"] = seed
+    options["train"]["total_iter"] = iterations
+    options["train"]["scheduler"]["periods"] = [iterations]
+    options["val"]["val_freq"] = max(1, iterations // 4)
+    options["logger"]["save_checkpoint_freq"] = max(1, iterations // 10)
+    options["logger"]["print_freq"] = min(10, max(1, iterations // 4))
+    if before:
+        options["path"]["pretrain_network_g"] = f"experiments/{before[-1].name}/{LATEST}"
+    return Run(options["name"], _write(options, out), iterations, out.resolve())
+
+
+def _write(options: Options, out: Path) -> Path:
+    """Writes an option file; one that is there must be the same.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    file = out / "options" / f"{options['name']}.yml"
+    if file.exists():
+        if config.read(file)[0] != options:
+            raise config.ConfigError(f"{file}: was trained with other settings; give another --out, or delete {out}")
+        return file
+    text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
+    write_bytes(text.encode(), file)
+    return file
+
+
+def begun(plan: Plan) -> list[Run]:
+    """Runs of a plan that were begun and are not finished."""
+    runs = {run.name: run for trial in plan.trials for run in trial.stages}.values()
+    return [run for run in runs if run.experiment.is_dir() and not run.finished]
