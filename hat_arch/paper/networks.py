@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +120,14 @@ def network_options(name: str, scale: int = 4) -> Options:
     return options
 
 
+def scale_of(options: Options) -> int:
+    """By how much the network of a ``network_g`` section enlarges; 1 if it does not say."""
+    return options.get("upscale", options.get("scale", 1))
+
+
 def build(options: Options) -> nn.Module:
     """The network of a ``network_g`` section, with fresh weights."""
-    return ARCH_REGISTRY.get(options["type"])(**{key: value for key, value in options.items() if key != "type"})
+    arguments = {key: value for key, value in options.items() if key != "type"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.meshgrid")  # of BasicSR's SwinIR
+        return ARCH_REGISTRY.get(options["type"])(**arguments)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-VERBS: tuple[ModuleType, ...] = ()
+from . import complexity
+
+VERBS: tuple[ModuleType, ...] = (complexity,)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
