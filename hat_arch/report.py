@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .bench.measure import cpu_name
+from .data.folders import write_file
 from .data.resize import imresize
 from .models.hat_model import upscale
 from .models.training_state import versions
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 CROP = 128  # side of the shown part, in pixels of the ground truth
 
@@ -83,7 +86,7 @@ def draw_comparison(comparisons: list[Comparison], file: Path) -> None:
             ax.set_title(title, fontsize=10)
             ax.set_axis_off()
         row[0].set_title(f"{c.name}: LR", fontsize=10)
-    _save(figure, file)
+    save(figure, file)
 
 
 def most_detailed(image: NDArray[np.uint8]) -> tuple[int, int]:
@@ -125,7 +128,7 @@ def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
         ax.set_title(tag.partition("/")[2].replace("/", ": "), fontsize=10)
         ax.set_xlabel("iteration")
         ax.grid(alpha=0.3)
-    _save(figure, file)
+    save(figure, file)
     return True
 
 
@@ -170,8 +173,9 @@ def summary(
     return "\n".join([*lines, *(["![curves](curves.png)", ""] if curves else [])])
 
 
-def _save(figure: Any, file: Path) -> None:
-    partial = file.with_name(f".{file.name}")
-    figure.savefig(partial, dpi=150, format="png")
+def save(figure: Figure, file: Path) -> None:
+    """Writes a figure as PNG, whole or not at all, and closes it."""
+    data = io.BytesIO()
+    figure.savefig(data, dpi=150, format="png")
     plt.close(figure)
-    partial.replace(file)
+    write_file(file, data.getvalue())

@@ -1,8 +1,8 @@
 """Local Attribution Maps: which pixels of the LR image a network uses to draw a part of the SR image.
 
 After J. Gu and C. Dong, "Interpreting Super-Resolution Networks with Local Attribution Maps", CVPR 2021, with the
-settings that the authors of HAT used (``evaluation_protocol/lam_settings`` in ``tables.yml``). Integrated gradients along
-a path from the blurred LR image to the sharp one explain how much structure there is in a window of the SR image.
+settings that the authors of HAT used (``evaluation_protocol/lam_settings`` in ``tables.yml``). Integrated gradients
+along a path from the blurred LR image to the sharp one explain how much structure is in a window of the SR image.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..data.images import DataError
 
 Network = Callable[[Tensor], Tensor]
 Map = NDArray[np.float64]
@@ -52,7 +54,7 @@ class Attribution:
     def map(self) -> Map:
         """``(H, W)``, 0 to 1: sizes of the attributions, summed over the channels, over their maximum."""
         sizes = self.values.sum(0).abs().double().cpu().numpy()
-        return sizes / (sizes.max() or 1.0)
+        return sizes / sizes.max()
 
 
 def gaussian(sigma: float, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -67,8 +69,13 @@ def blur_path(lr: Tensor, steps: int = STEPS, sigma: float = SIGMA) -> Tensor:
     """The images of the path, ``(steps + 1, C, H, W)``, from ``lr`` blurred by ``sigma`` to ``lr`` itself.
 
     Args:
-        lr: ``(C, H, W)``, of at least 5 × 5 pixels; beyond its borders it is mirrored.
+        lr: ``(C, H, W)``; beyond its borders it is mirrored.
+
+    Raises:
+        DataError: it is too small to be mirrored.
     """
+    if min(lr.shape[1:]) <= KERNEL // 2:
+        raise DataError(f"an LR image of {lr.shape[1]}x{lr.shape[2]} is too small: {KERNEL // 2 + 1}x{KERNEL // 2 + 1}")
     kernels = torch.stack([gaussian(s, lr.dtype) for s in torch.linspace(sigma, 0, steps + 1).tolist()]).to(lr.device)
     half = KERNEL // 2
     padded = F.pad(lr[:, None], (half, half, half, half), "reflect")
@@ -82,7 +89,7 @@ def objective(sr: Tensor, window: Window) -> Tensor:
     attribution of every LR pixel that reaches that point to 0.)
 
     Args:
-        sr: ``(B, C, H, W)``.
+        sr: ``(B, C, H, W)``. Its last row and column have no neighbour and do not count.
 
     Returns:
         ``(B,)``.
@@ -115,7 +122,7 @@ def attribute(
         progress: called with the number of steps done.
 
     Raises:
-        ValueError: the network's output or its gradient is not finite.
+        DataError: the gradient is not finite, or 0 everywhere, as where the window is flat.
     """
     path = blur_path(lr, steps)
     total = torch.zeros_like(lr)
@@ -128,9 +135,11 @@ def attribute(
             values = objective(network(images), window)
             (gradient,) = torch.autograd.grad(values.sum(), images)
         if not gradient.isfinite().all():
-            raise ValueError("the network's gradient is not finite")
+            raise DataError("the network's gradient is not finite")
         total += (gradient * (path[first + 1 : last + 1] - path[first:last])).sum(0)
         progress(last)
+    if not total.any():
+        raise DataError("the window is flat: nothing in the LR image draws it")
     return Attribution(total, values[-1].item() - start)
 
 

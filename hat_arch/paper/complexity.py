@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..archs import window_attention
 from ..archs.layers import pad_to_multiple
 from .facts import look_up
-from .networks import HAT, NETWORKS, STUDIES, Options, build, network_options, scale_of
+from .networks import HAT, NETWORKS, STUDIES, Options, at_scale, build, scale_of
 
 SCALES = (2, 3, 4)
 SIZE = 64
@@ -40,10 +40,10 @@ PRINTED_PARAMETERS = {
     ("RCAN", 4): "complexity/other_nets_params_M_x4/values/RCAN",
 }
 FOOTNOTE = (
-    "The counting rule (convolutions, linear layers, both products of attention) gives what is printed for windows of 8 "
-    "and 16 without CAB and OCAB to 0.1 G. For HAT and HAT-S the official README prints 102.4 and 54.9 G where the rule "
-    "gives 103.88 and 54.62. One is lower and one higher, so that no kind of operation that was left out, or counted "
-    "too, explains both; how the authors counted is not published."
+    "The counting rule (convolutions, linear layers, both products of attention) gives to 0.1 G what is printed for "
+    "windows of 8 and 16 without CAB and OCAB. For HAT and HAT-S the official README prints 102.4 and 54.9 G where the "
+    "rule gives 103.88 and 54.62. One is lower and one higher, so that no kind of operation that was left out, or "
+    "counted too, explains both; how the authors counted is not published."
 )
 
 
@@ -103,15 +103,14 @@ def _count(options_json: str, size: int) -> Cost:
     return Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
 
 
-def entries(names: Iterable[str]) -> Iterator[tuple[str, str, Callable[[int], Options]]]:
-    """Group, label and options by scale of each network and study named: keys of `NETWORKS` and `STUDIES`."""
+def entries(names: Iterable[str]) -> Iterator[tuple[str, str, Options]]:
+    """Group, label and options at ×4 of each network and study named: keys of `NETWORKS` and `STUDIES`."""
     for name in names:
         if name in NETWORKS:
-            yield "Networks", name, lambda scale, name=name: network_options(name, scale)
-            continue
-        study = STUDIES[name]
-        for label, changes in study.variants.items():
-            yield study.title, label, lambda scale, changes=changes: {**HAT, **changes, "upscale": scale}
+            yield "Networks", name, NETWORKS[name]
+        else:
+            study = STUDIES[name]
+            yield from ((study.title, label, {**HAT, **changes}) for label, changes in study.variants.items())
 
 
 def rows(
@@ -126,7 +125,7 @@ def rows(
         progress(name)
         for scale in scales:
             try:
-                cost = count(options(scale), size)
+                cost = count(at_scale(options, scale), size)
             except ValueError:
                 cost = None
             printed = look_up(PRINTED.get((name, scale), "")) or {}

@@ -115,14 +115,17 @@ STUDIES: dict[str, Study] = {
 
 def network_options(name: str, scale: int = 4) -> Options:
     """``network_g`` of one of `NETWORKS` for a scale."""
-    options = dict(NETWORKS[name])
-    options["scale" if options["type"] == "RRDBNet" else "upscale"] = scale
-    return options
+    return at_scale(NETWORKS[name], scale)
+
+
+def at_scale(options: Options, scale: int) -> Options:
+    """A ``network_g`` for another scale."""
+    return {**options, "scale" if options["type"] == "RRDBNet" else "upscale": scale}
 
 
 def scale_of(options: Options) -> int:
     """By how much the network of a ``network_g`` section enlarges; 1 if it does not say."""
-    return options.get("upscale", options.get("scale", 1))
+    return int(options.get("upscale") or options.get("scale") or 1)
 
 
 def build(options: Options) -> nn.Module:

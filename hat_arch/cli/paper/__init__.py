@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from . import complexity
+from . import attribution, complexity, figure
 
-VERBS: tuple[ModuleType, ...] = (complexity,)
+VERBS: tuple[ModuleType, ...] = (complexity, attribution, figure)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

@@ -16,8 +16,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         NAME,
         help="parameters and multi-adds of all networks and ablations, beside the papers'",
         description="Counts parameters and multi-adds (convolutions, linear layers, both products of attention) of the "
-        "papers' networks and of every ablation, and prints them beside what the papers print. Nothing is read; about a "
-        "minute for all.",
+        "papers' networks and of every ablation, and prints them beside what the papers print. Nothing is read. About "
+        "a minute for all.",
     )
     add = parser.add_argument
     add("--size", type=int, default=64, metavar="PX", help="side of the LR image, 64 by default, as in the papers")
