@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from basicsr.metrics import calculate_ssim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -20,8 +21,10 @@ from hat_arch import cli
 from hat_arch.data.images import DataError
 from hat_arch.paper import attribution, trained
 from hat_arch.paper.attribution import Window, attribute, blur_path, contribution_area, diffusion_index, gini, objective
+from hat_arch.paper.attribution_figure import explain
 from hat_arch.paper.facts import look_up
 from hat_arch.paper.networks import build
+from hat_arch.paper.pair import load_pair
 from tests.conftest import TINY_HAT
 
 MAPS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(0, 1))
@@ -225,6 +228,14 @@ def test_command_writes_picture_and_numbers(image, option_file, tmp_path, capsys
     assert content["lr_size"] == [10, 12]
     assert cv2.imread(str(base.with_suffix(".png"))).shape[1] > 700
     assert sorted(p.name for p in base.parent.iterdir()) == [base.name + s for s in (".csv", ".json", ".png")]
+
+
+def test_psnr_and_ssim_are_those_of_all_channels_to_the_border(image, option_file):
+    gt, lr = load_pair(image, 4, "pil")
+    net = trained.load(str(option_file), 4)
+    found = explain(net, gt, lr, Window(8, 8, 8), steps=1)
+    assert found.psnr == pytest.approx(10 * np.log10(255**2 / np.mean((found.sr.astype(float) - gt) ** 2)))
+    assert found.ssim == calculate_ssim(found.sr, gt, crop_border=0)
 
 
 def test_a_part_gives_what_the_cut_image_gives(image, option_file, tmp_path):
