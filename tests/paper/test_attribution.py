@@ -27,7 +27,7 @@ from hat_arch.paper.networks import build
 from hat_arch.paper.pair import load_pair
 from tests.conftest import TINY_HAT
 
-MAPS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(0, 1))
+MAPS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(0, 1, width=16))
 
 
 def picture(height: int = 16, width: int = 20, dtype: torch.dtype = torch.float64) -> torch.Tensor:
