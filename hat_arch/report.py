@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .bench.measure import cpu_name
+from .data.folders import write_file
 from .data.resize import imresize
 from .inference.upscaler import Upscaler
 from .models.training_state import versions
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 CROP = 128  # side of the shown part, in pixels of the ground truth
 
@@ -182,9 +185,9 @@ def summary(
     return "\n".join([*lines, *(["![curves](curves.png)", ""] if curves else [])])
 
 
-def save(figure: Any, file: Path) -> None:
+def save(figure: Figure, file: Path) -> None:
     """Writes a figure as PNG, whole or not at all, and closes it."""
-    partial = file.with_name(f".{file.name}")
-    figure.savefig(partial, dpi=150, format="png")
+    data = io.BytesIO()
+    figure.savefig(data, dpi=150, format="png")
     plt.close(figure)
-    partial.replace(file)
+    write_file(file, data.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,11 +131,22 @@ def variant_name(changes: Options) -> str:
 
 def network_options(name: str, scale: int = 4) -> Options:
     """``network_g`` of one of `NETWORKS` for a scale."""
-    options = dict(NETWORKS[name])
-    options["scale" if options["type"] == "RRDBNet" else "upscale"] = scale
-    return options
+    return at_scale(NETWORKS[name], scale)
+
+
+def at_scale(options: Options, scale: int) -> Options:
+    """A ``network_g`` for another scale."""
+    return {**options, "scale" if options["type"] == "RRDBNet" else "upscale": scale}
+
+
+def scale_of(options: Options) -> int:
+    """By how much the network of a ``network_g`` section enlarges; 1 if it does not say."""
+    return int(options.get("upscale") or options.get("scale") or 1)
 
 
 def build(options: Options) -> nn.Module:
     """The network of a ``network_g`` section, with fresh weights."""
-    return ARCH_REGISTRY.get(options["type"])(**{key: value for key, value in options.items() if key != "type"})
+    arguments = {key: value for key, value in options.items() if key != "type"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.meshgrid")  # of BasicSR's SwinIR
+        return ARCH_REGISTRY.get(options["type"])(**arguments)

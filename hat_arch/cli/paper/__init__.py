@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from . import ablate
+from . import ablate, attribution, complexity, figure
 
-VERBS: tuple[ModuleType, ...] = (ablate,)
+VERBS: tuple[ModuleType, ...] = (ablate, complexity, attribution, figure)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

@@ -1,0 +1,114 @@
+"""``basicsr paper attribution``: which pixels networks use, as Local Attribution Maps."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ...config import ConfigError
+from .options import add_networks, numbers
+
+UNTRAINED = "the maps of untrained networks mean nothing: they show how the network begins"
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "attribution",
+        help="which pixels networks use: Local Attribution Maps and diffusion index",
+        description="Draws a Local Attribution Map (Gu and Dong, CVPR 2021) for each network: how much each pixel of "
+        "the LR image contributes to a window of the SR image. Reads an HR image, makes its LR image, writes FILE.png, "
+        ".json and .csv. Costs 50 forward and backward passes for each network: on a CPU and for an LR image of 64x64 "
+        "seconds with small ones, minutes with HAT.",
+    )
+    add = parser.add_argument
+    add("image", type=Path, metavar="IMAGE", help="HR image; the papers' are 256x256")
+    add("--at", type=numbers(2, "X,Y"), required=True, metavar="X,Y", help="left and top of the window in IMAGE")
+    add("--window", type=int, default=16, metavar="PX", help="side of the window in IMAGE, 16 by default")
+    add("--crop", type=numbers(4, "X,Y,W,H"), metavar="X,Y,W,H", help="use this part of IMAGE alone")
+    add_networks(parser)
+    add("--untrained", action="store_true", help="let networks without weights begin with fresh ones")
+    add(
+        "--downsample",
+        choices=("pil", "matlab"),
+        default="pil",
+        help="how the LR image is made: pil as in the authors' demonstration (default), matlab as in their tables",
+    )
+    add("--steps", type=int, default=50, metavar="N", help="of the path; 50 by default, fewer are faster and coarser")
+    add("--batch", type=int, default=1, metavar="N", help="steps computed at once, 1 by default; takes as much memory")
+    add("--out", type=Path, metavar="FILE", help="PNG to write, by default in results/paper")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ...data.folders import write_file
+    from ...paper import attribution_figure, trained
+    from ...paper.attribution import Window
+    from ...paper.pair import check_inside, load_pair
+
+    for option in ("window", "steps", "batch"):
+        if getattr(args, option) < 1:
+            raise ConfigError(f"--{option} {getattr(args, option)}: must be at least 1")
+    if not args.arch:
+        raise ConfigError(f"--arch is missing: {trained.HOW}")
+    out = args.out or Path("results/paper") / f"attribution_{args.image.stem}_{args.at[0]}_{args.at[1]}.png"
+    if out.suffix != ".png":
+        raise ConfigError(f"--out {out}: must end in .png")
+
+    gt, lr = load_pair(args.image, args.scale, args.downsample, args.crop)
+    left, top = args.crop[:2] if args.crop else (0, 0)
+    window = Window(args.at[0] - left, args.at[1] - top, args.window)
+    check_inside("--at", (window.x, window.y, window.side, window.side), gt, args.image)
+    networks = trained.load_all(args.arch, args.scale, args.untrained)
+    if any(network.weights == "untrained" for network in networks):
+        print(UNTRAINED, file=sys.stderr)
+
+    explained = []
+    for network in networks:
+        with _progress(network.label, args.steps) as done:
+            explained.append(attribution_figure.explain(network, gt, lr, window, args.steps, args.batch, done))
+    x, y = args.at
+    print(f"{args.image}: window of {args.window}x{args.window} at {x},{y}, LR {lr.shape[1]}x{lr.shape[0]}")
+    print(_table(explained))
+    attribution_figure.draw(explained, gt, lr, window, out)
+    facts = _facts(args, lr)
+    write_file(out.with_suffix(".json"), attribution_figure.as_json(explained, facts).encode())
+    write_file(out.with_suffix(".csv"), attribution_figure.as_csv(explained).encode())
+    print(f"{out}, .json, .csv")
+    return 0
+
+
+@contextlib.contextmanager
+def _progress(label: str, steps: int) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal; takes the number of steps done."""
+    with tqdm(total=steps, desc=label, unit="step", leave=False, disable=None) as bar:
+        yield lambda done: bar.update(done - bar.n)
+
+
+def _table(explained: list[Any]) -> str:
+    from ...bench.measure import table
+    from ...paper.attribution import AREA
+
+    rows = []
+    for e in explained:
+        n = e.numbers()
+        texts = f"{n['diffusion_index']:.2f}", f"{n['area_share']:.1%}", f"{n['psnr']:.2f}", f"{n['ssim']:.4f}"
+        rows.append([n["network"], *texts, f"{n['seconds']:.1f}", n["weights"]])
+    return table(["", "DI", f"{AREA:.0%} in", "PSNR", "SSIM", "seconds", "weights"], rows)
+
+
+def _facts(args: argparse.Namespace, lr: Any) -> dict[str, Any]:
+    """What the numbers hold for."""
+    import torch
+
+    from ...bench.measure import environment
+
+    keys = ("at", "window", "crop", "scale", "downsample", "steps", "batch")
+    values = {key: getattr(args, key) for key in keys}
+    size = list(lr.shape[:2])
+    return {"image": args.image.name, "lr_size": size, **values, "environment": environment(torch.device("cpu"))}

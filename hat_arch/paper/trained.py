@@ -1,0 +1,127 @@
+"""Networks with their weights, as ``--arch`` of ``basicsr paper`` names them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from .. import config
+from ..archs.layers import pad_to_multiple
+from ..config import ConfigError
+from ..models.weights import WeightsError, fitting, read_weights
+from .networks import NETWORKS, Options, build, network_options, scale_of
+
+HOW = "give NAME=WEIGHTS, NAME one of " + ", ".join(NETWORKS) + ", or an option file"
+SEED = 0  # of untrained networks
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network in evaluation mode whose weights take no gradients."""
+
+    label: str
+    network: nn.Module
+    options: Options
+    """Its ``network_g``."""
+    weights: str
+    """The file, or ``untrained``."""
+
+    @property
+    def scale(self) -> int:
+        return scale_of(self.options)
+
+    def __call__(self, lr: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` in 0..1 of any size to ``(B, 3, scale · H, scale · W)``, padded to windows on the way."""
+        height, width = (side * self.scale for side in lr.shape[-2:])
+        sr = self.network(pad_to_multiple(lr, self.options.get("window_size", 1)))
+        if sr.shape[-2] < height or sr.shape[-1] < width:
+            raise ConfigError(f"{self.label}: makes {tuple(sr.shape)} of {tuple(lr.shape)}, not ×{self.scale}")
+        return sr[..., :height, :width]
+
+
+def load_all(specs: list[str], scale: int, untrained: bool = False) -> list[Trained]:
+    """Loads what ``--arch`` names, in order, each under its own label.
+
+    Args:
+        specs: each ``NAME=WEIGHTS``, ``[LABEL=]OPTIONS.yml``, or with ``untrained`` also a NAME alone.
+        scale: what all of them must enlarge by.
+        untrained: give fresh weights to those that name no file.
+
+    Raises:
+        ConfigError: a name, file or option that does not work, two of one label, or another scale.
+        WeightsError: a file that is no weights, or of another network.
+    """
+    networks = [load(spec, scale, untrained) for spec in specs]
+    labels = [network.label for network in networks]
+    for network in networks:
+        if labels.count(network.label) > 1:
+            raise ConfigError(f"--arch: two are called '{network.label}'; write LABEL=OPTIONS.yml to tell them apart")
+        if network.scale != scale:
+            raise ConfigError(f"--arch {network.label}: enlarges by {network.scale}, not by --scale {scale}")
+    return networks
+
+
+def load(spec: str, scale: int, untrained: bool = False) -> Trained:
+    """One network of `load_all`."""
+    label, equals, file = spec.partition("=") if "=" in spec else ("", "", spec)
+    if Path(file).suffix in (".yml", ".yaml"):
+        return _from_option_file(Path(file), label, untrained)
+    # A file of HAT weights alone belongs here, once they tell their own hyper-parameters.
+    name = label or file
+    if name not in NETWORKS:
+        raise ConfigError(f"--arch {spec}: unknown network '{name}'; {HOW}")
+    return _prepared(name, network_options(name, scale), Path(file) if equals else None, None, untrained)
+
+
+def _from_option_file(file: Path, label: str, untrained: bool) -> Trained:
+    """The network of an option file: with ``path: pretrain_network_g``, else with what its own training has left."""
+    opt, _ = config.read(file)
+    options = opt.get("network_g")
+    if not isinstance(options, dict) or options.get("type") not in ARCH_REGISTRY:
+        raise ConfigError(f"{file}: network_g must name a network of the registry; basicsr archs lists them")
+    path: dict[str, Any] = opt.get("path") or {}
+    name = str(opt.get("name", file.stem))
+    trained = Path("experiments") / name / "models/net_g_latest.pth"
+    weights: Path | None = trained
+    key = None
+    if path.get("pretrain_network_g") and not trained.is_file():
+        weights, key = Path(path["pretrain_network_g"]).expanduser(), path.get("param_key_g")
+    elif untrained and not trained.is_file():
+        weights = None
+    return _prepared(label or name, options, weights, key, untrained)
+
+
+def _prepared(label: str, options: Options, file: Path | None, key: str | None, untrained: bool) -> Trained:
+    if file is None and not untrained:
+        raise ConfigError(f"--arch {label}: no weights; {HOW} (--untrained to see the network as it begins)")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(SEED)
+        try:
+            network = build(options).eval().requires_grad_(False)
+        except Exception as error:  # a constructor may raise anything
+            raise ConfigError(f"{label}: cannot be built: {' '.join(str(error).split())}") from error
+    if file is not None:
+        network.load_state_dict(_weights_for(network, label, file, key))
+    return Trained(label, network, options, str(file or "untrained"))
+
+
+def _weights_for(network: nn.Module, label: str, file: Path, key: str | None) -> dict[str, Tensor]:
+    """The weights of a file under ``key``, by default the averaged ones if it has them; all must fit."""
+    if not file.is_file():
+        raise ConfigError(f"{label}: no file '{file}'")
+    try:
+        content = read_weights(file)
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from error
+    for name in (key, "params_ema", "params"):
+        if name in content:
+            fit = fitting(content[name], network.state_dict())
+            if not fit.complete:
+                raise WeightsError(f"{file}: does not fit {label}: {'; '.join(fit.lines())}")
+            return content[name]
+    raise WeightsError(f"{file}: has no params or params_ema; it has: {', '.join(content) or 'none'}")
