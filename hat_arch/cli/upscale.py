@@ -31,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--arch_opt", type=Path, metavar="FILE", help="option file of a network that is no HAT")
     parser.add_argument(
         "--tile",
-        type=_tile,
+        type=tile_side,
         default="auto",
         metavar="auto|whole|N",
         help="pixels of IN a side of a tile, overlaps included; whole: exact; auto (default): whole if it fits the "
@@ -55,7 +55,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run, after_stop="; the same command goes on from there")
 
 
-def _tile(text: str) -> Literal["auto", "whole"] | int:
+def tile_side(text: str) -> Literal["auto", "whole"] | int:
+    """An argparse type: ``auto``, ``whole``, or the side of a tile in pixels."""
     if text in ("auto", "whole"):
         return text  # type: ignore[return-value]
     if not text.isdecimal() or not int(text):

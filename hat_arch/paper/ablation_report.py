@@ -8,15 +8,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..models.training_state import write_bytes
 from ..report import plt, save, scalars
 from .ablation import Plan
+from .facts import look_up
 from .networks import build
 from .trials import Run
 
-TABLES = Path(__file__).with_name("tables.yml")
 METRICS = ("psnr", "ssim")
 Scores = dict[str, dict[str, float]]
 """Data set → metric → value; PSNR in dB."""
@@ -50,21 +48,11 @@ def paper_scores(study: str) -> dict[str, Scores]:
     """Variant → the papers' numbers at ×4, where they are verified."""
     scores = {}
     for variant, path in _PAPER.get(study, {}).items():
-        cells = _look_up(path)
+        cells = look_up(path)
         if cells is not None:
             named = zip(BENCHMARKS, cells) if isinstance(cells[0], list) else [("Urban100", cells)]
             scores[variant] = {name: dict(zip(METRICS, pair)) for name, pair in named}
     return scores
-
-
-def _look_up(path: str) -> Any:
-    """A value of tables.yml by its keys; None unless the innermost ``verified`` around it is true."""
-    node = yaml.safe_load(TABLES.read_text(encoding="utf-8"))
-    verified: Any = False
-    for key in path.split("/"):
-        node = node[key]
-        verified = node.get("verified", verified) if isinstance(node, dict) else verified
-    return node if verified is True else None
 
 
 def curves(run: Run) -> dict[str, dict[str, dict[int, float]]]:

@@ -5,6 +5,7 @@ PSNR and SSIM equal BasicSR's ``calculate_psnr`` and ``calculate_ssim``; SSIM ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -87,9 +88,9 @@ def niqe(image: Image, *, crop_border: int) -> float:
     Raises:
         MetricError: the image is smaller than two of its 96x96 blocks.
     """
-    blocks = [(side - 2 * crop_border) // NIQE_BLOCK for side in image.shape[:2]]
-    if blocks[0] * blocks[1] < 2:
-        raise MetricError(f"{image.shape[0]}x{image.shape[1]} pixels are too few for NIQE, which needs two 96x96 blocks")
+    height, width = image.shape[:2]
+    if math.prod((side - 2 * crop_border) // NIQE_BLOCK for side in (height, width)) < 2:
+        raise MetricError(f"{height}x{width} pixels are too few for NIQE, which needs two blocks of 96x96")
     return float(calculate_niqe(image, crop_border=crop_border))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from . import ablate, attribution, complexity, figure
+from . import ablate, attribution, complexity, figure, table
 
-VERBS: tuple[ModuleType, ...] = (ablate, complexity, attribution, figure)
+VERBS: tuple[ModuleType, ...] = (table, ablate, complexity, attribution, figure)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

@@ -1,0 +1,131 @@
+"""``basicsr paper table``: the papers' tables, with our numbers beside theirs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...config import ConfigError
+from ..upscale import tile_side
+
+if TYPE_CHECKING:
+    from ...paper.evaluation import Method, Results, Settings
+    from ...paper.tables import Table
+
+FOLDER = Path("results/paper")
+SHOWN = 12  # lines of what is missing
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "table",
+        help="fill a table of the papers: ours, theirs, the difference",
+        description="Reads the benchmark sets in ./datasets and the weights in ./experiments, measures every cell that "
+        "they allow by the papers' protocol, and writes OUT/NAME.md, .csv, .tex, .html and NAME_images.csv with the "
+        "papers' numbers beside ours. What is missing is named; without any weights there is the bicubic row, without "
+        "images the papers' side. Stop it at any time: the same command goes on from there. Exit code 1: something "
+        "that is there cannot be used.",
+        epilog="basicsr paper table main --scale 4 --only HAT Set5 Set14   (experiments/paper/README.md has more)",
+    )
+    add = parser.add_argument
+    add("name", metavar="NAME", help="main, window, ocab_cab, overlap, cab_weight, cab_size, channel_attention, "
+        "pretraining, depth_width, realworld")  # fmt: skip
+    add("--scale", type=int, nargs="+", metavar="S", help="default: all of the table's")
+    add("--weights", type=Path, metavar="FOLDER", help="released weights, and runs as below experiments/; default: "
+        "experiments/pretrained_models and experiments")  # fmt: skip
+    add("--data", type=Path, default=Path("datasets"), metavar="FOLDER", help="default: datasets")
+    add("--out", type=Path, default=FOLDER, metavar="FOLDER", help=f"default: {FOLDER}; scores go to its cache/")
+    add("--only", nargs="+", default=[], metavar="ROW|SET", help="measure these rows, these sets, alone: HAT Set5")
+    add("--network", action="append", default=[], metavar="LABEL=FILE", help="a row of your own, by an option file "
+        "or the weights of a HAT; again for each network and scale")  # fmt: skip
+    add("--tile", type=tile_side, default="whole", metavar="whole|auto|N", help="pixels of LR a side; whole (default) "
+        "is the papers', tiles take less memory and change the numbers")  # fmt: skip
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: CUDA if there is")
+    add("--plugin", action="append", default=[], help="file or module to import first")
+    parser.set_defaults(run=run, after_stop="; the same command goes on from there")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ...bench.measure import BenchmarkError, pick_device
+    from ...data.folders import write_file
+    from ...paper import evaluation, render
+    from ...paper.tables import ALIASES, TABLES
+
+    name = ALIASES.get(args.name, args.name)
+    if name not in TABLES:
+        raise ConfigError(f"paper table {args.name}: unknown; there are {', '.join(TABLES)}")
+    table = TABLES[name]
+    scales = args.scale or list(table.scales)
+    if unknown := set(scales) - set(table.scales):
+        raise ConfigError(f"--scale {min(unknown)}: table {name} has {', '.join(map(str, table.scales))}")
+    for folder in (args.data, args.weights):
+        if folder is not None and folder != Path("datasets") and not folder.is_dir():
+            raise ConfigError(f"{folder}: no such folder")
+    try:
+        device = pick_device(args.device).type
+    except BenchmarkError as error:
+        raise ConfigError(str(error)) from error
+    settings = evaluation.Settings(args.data, args.out / "cache", args.weights, args.tile, device)
+
+    extra = _own(args, table, scales, settings)
+    settings = _only(args.only, table, extra, settings)
+
+    results = evaluation.evaluate(table, scales, extra, settings)
+    found = render.blocks(table, results, scales)
+    files = {
+        f"{name}.md": render.markdown(table, results, found),
+        f"{name}.csv": render.csv_cells(table, results, scales),
+        f"{name}.tex": render.latex(table, found),
+        f"{name}.html": render.html_page(table, results, found),
+        f"{name}_images.csv": render.csv_images(results),
+    }
+    for file, content in files.items():
+        write_file(args.out / file, content.encode())
+    print(render.text(table, found))
+    _report(results)
+    print(f"{args.out}/{name}.md, .csv, .tex, .html; images: {name}_images.csv")
+    return 1 if results.problems else 0
+
+
+def _own(args: argparse.Namespace, table: Table, scales: list[int], settings: Settings) -> list[Method]:
+    """The rows of ``--network``."""
+    from ...paper import evaluation
+    from ...paper.tables import BICUBIC
+
+    methods = [evaluation.own(spec, args.plugin, settings) for spec in args.network]
+    taken = {(scale, label) for scale in scales for label in (BICUBIC, *(row.label for row in table.rows))}
+    for method in methods:
+        if method.scale not in scales:
+            raise ConfigError(f"--network {method.label}: enlarges by {method.scale}; the scales are {scales}")
+        if (method.scale, method.label) in taken:
+            raise ConfigError(f"--network {method.label}: there is a row of that name; take another")
+        taken.add((method.scale, method.label))
+    return methods
+
+
+def _only(words: list[str], table: Table, extra: list[Method], settings: Settings) -> Settings:
+    """Settings that leave out what ``--only`` does not name."""
+    from dataclasses import replace
+
+    from ...paper.tables import BICUBIC
+
+    labels = [BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra)]
+    rows, sets = ({word for word in words if word in known} for known in (labels, table.all_sets))
+    if unknown := [word for word in words if word not in rows | sets]:
+        known = ", ".join((*labels, *table.all_sets))
+        raise ConfigError(f"--only {unknown[0]}: neither row nor set; there are {known}")
+    return replace(settings, wanted=lambda row, set_name: (not rows or row in rows) and (not sets or set_name in sets))
+
+
+def _report(results: Results) -> None:
+    """What could not be measured."""
+    for line in results.problems:
+        print(f"basicsr: {line}", file=sys.stderr)
+    if results.missing:
+        print("missing, for more cells:")
+    for line in results.missing[:SHOWN]:
+        print(f"  {line}")
+    if len(results.missing) > SHOWN:
+        print(f"  … and {len(results.missing) - SHOWN} more, listed in the files")
