@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     upscaler, channels = _upscaler(args)
     outcome = files.upscale_files(upscaler, made, channels, args.overwrite)
     there = f", {outcome.there_already:,} were there (--overwrite makes them again)" if outcome.there_already else ""
-    print(f"{outcome.written:,} images upscaled ×{upscaler.scale} to {args.out}{there}")
+    images = "image" if outcome.written == 1 else "images"
+    print(f"{outcome.written:,} {images} upscaled ×{upscaler.scale} to {args.out}{there}")
     if outcome.bad:
         print(f"basicsr: {len(outcome.bad)} of the images could not be upscaled", file=sys.stderr)
     return 1 if outcome.bad else 0

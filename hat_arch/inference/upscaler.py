@@ -177,7 +177,12 @@ class Upscaler:
         free = int(USABLE * free)
         if AMPLE * b * h * w < free / 2:
             return WHOLE
-        need = self._memory_model(c, device)
+        try:
+            need = self._memory_model(c, device)
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_out_of_memory(error):
+                raise
+            return self._announce(self._smallest(), lq, "memory is not enough to measure what the network takes")
         pixel = b * c * 4 * self.scale**2  # bytes of the output for each pixel of the input
         if need.bytes(b * h * w) + 2 * pixel * h * w <= free:
             return WHOLE
@@ -303,7 +308,6 @@ class Upscaler:
 
     # one call of the network
 
-    @torch.no_grad()
     def _run(self, images: Tensor) -> Tensor:
         """The network on ``(N, C, H, W)``, in fp32 on the device of the images."""
         output = self._ensemble(images) if self.self_ensemble else self._forward(images)
@@ -321,6 +325,7 @@ class Upscaler:
             total = total + undo_symmetry(self._forward(symmetry(images, k)), k)
         return total / 8
 
+    @torch.no_grad()
     def _forward(self, images: Tensor) -> Tensor:
         h, w = images.shape[-2:]
         device = self._device(images.device)

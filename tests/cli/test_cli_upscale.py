@@ -75,7 +75,7 @@ def test_a_folder_becomes_a_folder(hat, run, tmp_path):
 @pytest.mark.parametrize("name", ["one.png", "one.webp", "one.jpg"])
 def test_an_image_becomes_an_image(hat, run, name):
     code, out, _ = run("photos/a.png", name, "--tile", 16, "--overlap", 8, "--self_ensemble", "--batch", 2)
-    assert (code, out) == (0, f"1 images upscaled ×2 to {name}\n")
+    assert (code, out) == (0, f"1 image upscaled ×2 to {name}\n")
     wanted = expected(hat, "photos/a.png", tile=16, overlap=8, self_ensemble=True)
     difference = np.abs(cv2.imread(name).astype(int) - wanted)
     assert difference.max() == 0 if name != "one.jpg" else 0 < difference.mean() < 20
@@ -86,7 +86,7 @@ def test_what_is_there_stays_unless_overwritten(hat, run, tmp_path):
     (tmp_path / "large/a.png").write_bytes(b"mine")
     (tmp_path / "large/b.png").unlink()
     code, out, _ = run("photos", "large")
-    assert (code, out) == (0, "1 images upscaled ×2 to large, 2 were there (--overwrite makes them again)\n")
+    assert (code, out) == (0, "1 image upscaled ×2 to large, 2 were there (--overwrite makes them again)\n")
     assert (tmp_path / "large/a.png").read_bytes() == b"mine"
     assert run("photos", "large", "--overwrite")[0] == 0
     assert np.array_equal(cv2.imread("large/a.png"), expected(hat, "photos/a.png", tile="whole"))

@@ -12,6 +12,7 @@ from torch import nn
 
 from hat_arch import HAT
 from hat_arch.archs.layers import pad_to_multiple
+from hat_arch.bench.measure import in_fresh_process, peak_memory
 from hat_arch.inference import memory, upscaler
 from hat_arch.inference.tiles import plan
 from hat_arch.inference.upscaler import UpscaleError, Upscaler, symmetry, undo_symmetry
@@ -275,6 +276,44 @@ def test_auto_takes_the_largest_tile_that_fits(monkeypatch):
     assert side(0) == 32
     assert side(None) == 256
     assert [line.split(",")[0] for line in lines][-2:] == ["tile: 32", "tile: 256"]
+
+
+def test_auto_measures_the_network_once_as_it_will_run(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 10**7)
+    seen, lines = [], []
+    network = convolutional().train()
+    network.register_forward_hook(lambda net, args, out: seen.append((torch.is_grad_enabled(), net.training)))
+    scaler = Upscaler(network, 2, multiple=8, precision="bf16", report=lines.append)
+    for _ in range(2):
+        assert scaler(images(260, 200)).shape == (1, 3, 520, 400)
+    assert set(seen) == {(False, False)}
+    least = 3 * 4 + 2 * 2 * 3 * 4  # bytes of input and output
+    assert scaler.model is not None and least <= scaler.model.per_pixel < 100 * least
+    assert len(lines) == 1 and lines[0].startswith("tile: ")
+    assert (len(seen) - 3) % 2 == 0 and len(seen) > 3 + 2  # three to measure, then as many tiles for each
+
+
+def test_auto_without_memory_to_measure_takes_the_smallest_tiles(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 10**6)
+    lines: list[str] = []
+    network = Limited(convolutional(), lambda x, n: max(x.shape[-2:]) > 40)
+    scaler = Upscaler(network, 2, overlap=16, report=lines.append)
+    torch.testing.assert_close(scaler(images(90, 60)), whole(network.network, images(90, 60), 2))
+    assert lines == ["tile: 32, since memory is not enough to measure what the network takes"]
+
+
+@pytest.mark.skipif(not memory.MEMINFO.exists(), reason="measures on Linux")
+def test_the_measured_need_is_that_of_a_larger_image():
+    """In a process of its own, where no earlier work has left memory to reuse."""
+    predicted, measured = in_fresh_process(_predicted_and_measured)
+    assert 0.5 < predicted / measured < 2
+
+
+def _predicted_and_measured():
+    device = torch.device("cpu")
+    network = Upscaler(nn.Sequential(nn.Conv2d(3, 96, 3, 1, 1), nn.GELU(), nn.Conv2d(96, 3, 3, 1, 1)), 1)
+    model = memory.measure(network._forward, 3, 1, device)
+    return model.bytes(400 * 400) / 2**20, peak_memory(lambda: network(images(400, 400)), device).extra_mib
 
 
 def test_memory_that_is_left_in_control_groups(monkeypatch, tmp_path):
