@@ -305,7 +305,7 @@ def require_positive(**options: float | None) -> None:
 def require_name(option: str, name: str, names: Iterable[str]) -> None:
     """Raises `BenchmarkError` for a name that is not one of ``names``."""
     if name not in names:
-        raise BenchmarkError(f"--{option} {name!r}: there are {', '.join(names)}")
+        raise BenchmarkError(f"--{option} {name!r}: there are {', '.join(map(repr, names))}")
 
 
 def require_folder(folder: Path) -> None:

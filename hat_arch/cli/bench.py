@@ -110,7 +110,7 @@ def _add_table(suites: argparse._SubParsersAction) -> None:
         "table",
         help="the rows that HAT's speed is judged by, as a Markdown table",
         description="Measures forward passes row by row (networks, sizes, precisions) and writes a JSON file for each. "
-        "Rows of CUDA stay unmeasured where there is none. All rows of the CPU take about an hour on two cores.",
+        "Rows of CUDA stay unmeasured where there is none. All rows of the CPU take half an hour on two cores.",
     )
     add = parser.add_argument
     add(

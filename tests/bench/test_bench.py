@@ -209,7 +209,7 @@ def test_command_line(tiny, tmp_path, capsys, run_cli):
         (["--runs", "0"], "--runs 0"),
         (["--threads", "0"], "--threads 0"),
         (["--warmups", "0"], "--warmups 0"),
-        (["--variant", "fast"], "--variant 'fast': there are plain, "),
+        (["--variant", "fast"], "--variant 'fast': there are 'plain', "),
     ],
 )
 def test_bad_options(words, named, capsys, run_cli):
@@ -276,4 +276,4 @@ def test_train_refuses_a_wrong_loss_and_an_unknown_setting(tiny, capsys, run_cli
         train.compare({"peer": 0.5, "fp32": 0.501})
     train.compare({"peer": 0.5, "bf16": 0.501})
     assert run_cli("train", "--case", "fp8") == 2
-    assert "--case 'fp8': there are fp32, " in capsys.readouterr().err
+    assert "--case 'fp8': there are 'fp32', " in capsys.readouterr().err
