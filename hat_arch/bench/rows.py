@@ -139,6 +139,7 @@ def _same(result: Mapping[str, Any], settings: infer.InferSettings) -> bool:
     """Whether a result is what measuring would repeat."""
     now, then = environment(pick_device(settings.device), "spandrel", "hat-arch"), result["environment"]
     alike = all(now[key] == then[key] for key in ("device_name", "versions", "source", "cores"))
+    alike = alike and then["threads"] == (settings.threads or now["threads"])
     return alike and result["command"] == settings.command()
 
 
@@ -153,7 +154,7 @@ def report(results: Mapping[str, dict[str, Any] | None]) -> str:
 
 def _lines(name: str, result: dict[str, Any] | None) -> list[list[str]]:
     row = ROWS[name]
-    speed_bar, memory_bar = f"≥ {row.speed:.1f}", f"≤ {row.memory:.2g}"
+    speed_bar, memory_bar = f"≥ {row.speed:.1f}", f"≤ {row.memory:.3g}"
     size = show_size(row.settings.size)
     if result is None:
         return [[name, size, "", "unmeasured", speed_bar, "unmeasured", memory_bar, "", "", "", ""]]

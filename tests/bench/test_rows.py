@@ -67,6 +67,19 @@ def test_row_of_other_code_is_measured_again(tmp_path, tiny, measured, monkeypat
     assert len(measured) == 2
 
 
+def test_row_of_other_threads_is_measured_again(tmp_path, tiny, measured):
+    settings = {key: value for key, value in SMALL.items() if key != "threads"}
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 1, 2):
+            torch.set_num_threads(threads)
+            arguments = ["cpu_HAT_64_fp32"], tmp_path, True, settings
+            rows.run(*arguments, done=lambda result, path: path.write_text(json.dumps(result)))
+    finally:
+        torch.set_num_threads(before)
+    assert len(measured) == 2
+
+
 def test_a_row_that_fails_does_not_stop_the_others(tmp_path, tiny, run_cli, capsys, monkeypatch):
     def run(settings, **options):
         raise BenchmarkError(f"no {settings.precision} today")
