@@ -1,6 +1,7 @@
 """Benchmarks of HAT beside another implementation of it, for ``basicsr bench``.
 
-`measure` times, weighs and reports; every other module is one suite.
+`measure` times, weighs and reports, `candidates` builds what is compared, `peak` knows what the machine can do, `plot`
+draws; `rows` and `quick` run the other modules, which are one suite each.
 """
 
 from __future__ import annotations

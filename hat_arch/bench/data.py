@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from basicsr.data import build_dataset
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from matplotlib.figure import Figure
 from torch.utils.data import BatchSampler, DataLoader
 
 from hat_arch.data import demo
@@ -26,7 +27,8 @@ from hat_arch.data.lmdb_store import write_store
 from hat_arch.data.parallel import cores
 from hat_arch.data.resize import imresize
 
-from .measure import alternate, describe, environment, settings_of_torch, summary, table
+from . import plot
+from .measure import alternate, describe, environment, require_positive, settings_of_torch, summary, table
 
 GT, SCALE, PATCH = 480, 4, 256  # DF2K's sub-images, and the patches that HAT trains on
 PHOTOGRAPHS = ("astronaut", "stereo_motorcycle", "immunohistochemistry")  # in colour, and large enough
@@ -35,7 +37,12 @@ LOADER_SECONDS = 5.0
 
 
 def run(
-    runs: int = 5, samples: int = 60, batch: int = 4, iteration: float | None = None, workers: int | None = None
+    runs: int = 5,
+    samples: int = 60,
+    batch: int = 4,
+    iteration: float | None = None,
+    workers: int | None = None,
+    loader_seconds: float = LOADER_SECONDS,
 ) -> dict[str, Any]:
     """Measures on sub-images of 480×480 that it makes in a temporary folder.
 
@@ -45,10 +52,12 @@ def run(
         batch: images of an iteration.
         iteration: seconds that one iteration of training takes; None: not compared.
         workers: of the loader; None: as many as the training rate needs, but no more than cores.
+        loader_seconds: for which the loader is watched.
 
     Returns:
         What the JSON file holds: samples a second and core of each case, and the loader's rate.
     """
+    require_positive(runs=runs, samples=samples, batch=batch, iteration=iteration, workers=workers)
     device = torch.device("cpu")
     with settings_of_torch(1), tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         stack.callback(cv2.setNumThreads, cv2.getNumThreads())
@@ -62,7 +71,7 @@ def run(
         needed = None if iteration is None else batch / iteration
         per_core = rates["LMDB of PNG, ours"]
         workers = workers or min(cores(), max(1, math.ceil((needed or 0) / per_core)))
-        loader = _loader_rate(datasets["LMDB of PNG, ours"], batch, workers)
+        loader = _loader_rate(datasets["LMDB of PNG, ours"], batch, workers, loader_seconds)
     return {
         "suite": "data",
         "gt": GT,
@@ -135,7 +144,7 @@ def _decode_all(encoded: list[Any], samples: int) -> None:
         cv2.imdecode(encoded[n % len(encoded)], cv2.IMREAD_COLOR)
 
 
-def _loader_rate(dataset: Any, batch: int, workers: int) -> float:
+def _loader_rate(dataset: Any, batch: int, workers: int, seconds: float) -> float:
     """Samples a second that a DataLoader delivers, once its workers are running."""
     positions = range(10**9)  # every position of a training set is an item
     batches = BatchSampler(positions, batch, drop_last=True)
@@ -143,7 +152,7 @@ def _loader_rate(dataset: Any, batch: int, workers: int) -> float:
     for _ in range(2 * workers + 1):
         next(loader)
     start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < LOADER_SECONDS:
+    while time.perf_counter() - start < seconds:
         next(loader)
         count += batch
     return count / (time.perf_counter() - start)
@@ -170,3 +179,14 @@ def report(result: dict[str, Any]) -> str:
             + ("the loader keeps up" if enough else "the loader is too slow: more workers, or prepare --format bmp")
         )
     return "\n".join([*lines, describe(result["environment"]), result["command"]])
+
+
+def draw(result: dict[str, Any]) -> Figure:
+    """Samples a second and core of every case."""
+    rates = {
+        name: tuple(result["samples"] / seconds[key] for key in ("median", "max", "min"))
+        for name, seconds in result["seconds"].items()
+    }
+    figure, axes = plot.figure(f"training pairs of {result['gt']}×{result['gt']}, one core", 7, 3.4)
+    plot.bars(axes[0], rates, "samples/s, median and range")
+    return figure

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
-from hat_arch.archs.hat_arch import HAT
-
-from . import NETWORKS
+from . import NETWORKS, plot
+from .candidates import (
+    CONTEXT,
+    PEER,
+    PRECISIONS,
+    VARIANTS,
+    Forward,
+    build,
+    build_context,
+    build_networks,
+    make_image,
+    prepare,
+    require_peer,
+)
 from .measure import (
     BenchmarkError,
     PeakMemory,
@@ -24,19 +35,20 @@ from .measure import (
     describe,
     environment,
     in_fresh_process,
-    median_ratio,
     peak_memory,
     pick_device,
+    require_name,
+    require_positive,
     settings_of_torch,
+    show_size,
     summary,
     table,
 )
+from .peak import Peak, against_floor, count_work, measure_peak
 
-PEER, OURS = "peer", "ours"
-WARMUPS = 2  # the outputs of the first are compared
 WARMUP_SIZE = (64, 64)  # pixels, before memory is measured
-TOLERANCE = 1e-5  # of the output's range, in fp32
-SEED = 0
+TOLERANCES = {"fp32": 1e-5, "bf16": 5e-2, "fp16": 1e-2}  # of the output's range; lower precisions round, no more
+FOLDER = Path("experiments/benchmarks")
 
 
 @dataclass(frozen=True)
@@ -54,24 +66,50 @@ class InferSettings:
     memory_size: tuple[int, int] | None = (256, 256)
     """Height and width of the input whose forward is weighed, in pixels; None: memory is not measured."""
     precision: str = "fp32"
-    """``fp32``, or ``bf16`` for autocast."""
+    """``fp32``, or ``bf16`` or ``fp16`` for autocast."""
+    peer_precision: str | None = None
+    """The peer's; None: the same."""
+    variants: tuple[str, ...] = ("plain",)
+    """Keys of `VARIANTS`: how ours is run."""
+    context: bool = False
+    """Whether SwinIR is measured too."""
     device: str = "auto"
     """``cpu``, ``cuda`` or ``auto``."""
     runs: int = 7
-    """Timed forwards of each network."""
+    """Timed forwards of each."""
+    warmups: int = 2
+    """Forwards of each before; the outputs of the first are compared."""
     threads: int | None = None
     """CPU threads; None: PyTorch's default."""
 
     def __post_init__(self) -> None:
-        for option, value in (("runs", self.runs), ("threads", self.threads)):
-            if value is not None and value < 1:
-                raise BenchmarkError(f"--{option} {value}: must be at least 1")
+        require_positive(runs=self.runs, warmups=self.warmups, threads=self.threads)
+        for precision in (self.precision, self.other_precision):
+            require_name("precision", precision, PRECISIONS)
+        for variant in self.variants:
+            require_name("variant", variant, VARIANTS)
+
+    @property
+    def other_precision(self) -> str:
+        """The peer's."""
+        return self.peer_precision or self.precision
+
+    def precision_of(self, name: str) -> str:
+        return self.other_precision if name == PEER else self.precision
+
+    @property
+    def candidates(self) -> list[str]:
+        """In the order in which they run."""
+        return [PEER, *self.variants, *([CONTEXT] if self.context else [])]
 
     def command(self) -> str:
         """The command line that measures this."""
         words = ["basicsr", "bench", "infer", "--network", self.network, "--size", *map(str, self.size)]
         words += ["--no_memory"] if self.memory_size is None else ["--memory_size", *map(str, self.memory_size)]
-        words += ["--precision", self.precision, "--device", self.device, "--runs", str(self.runs)]
+        words += ["--precision", self.precision]
+        words += ["--peer_precision", self.peer_precision] if self.peer_precision else []
+        words += ["--variant", *self.variants, *(["--context"] if self.context else []), "--device", self.device]
+        words += ["--runs", str(self.runs), "--warmups", str(self.warmups)]
         words += [] if self.threads is None else ["--threads", str(self.threads)]
         return shlex.join(words)
 
@@ -81,7 +119,7 @@ def run(
     config: Mapping[str, Any] | None = None,
     progress: Callable[[str], object] = lambda message: None,
 ) -> dict[str, Any]:
-    """Measures both networks.
+    """Measures the candidates.
 
     Args:
         settings: what to measure.
@@ -93,7 +131,7 @@ def run(
 
     Raises:
         BenchmarkError: spandrel or the device is missing, or the size is too small for it.
-        WrongResultError: in fp32 the outputs differ by more than `TOLERANCE` of their range, or are not finite.
+        WrongResultError: an output is not finite, or differs from the peer's by more than `TOLERANCES` of its range.
     """
     require_peer()
     config = dict(NETWORKS[settings.network] if config is None else config)
@@ -101,33 +139,28 @@ def run(
     device = pick_device(settings.device)
     with settings_of_torch(settings.threads):
         machine = environment(device, "spandrel", "hat-arch")
-        progress(f"timing at {_times(settings.size)}, {settings.runs} runs of each")
-        networks = build_networks(config, device)
-        image = make_image(settings.size, config, device)
-        calls = {name: _forward(network, image, settings.precision) for name, network in networks.items()}
-        difference = compare(calls[PEER](), calls[OURS](), settings.precision)
-        seconds = alternate(calls, settings.runs, WARMUPS - 1, device)
+        progress("the machine's peak")
+        peaks = {p: measure_peak(device, p) for p in {settings.other_precision: 0, settings.precision: 0}}
+        progress(f"timing {', '.join(settings.candidates)} at {show_size(settings.size)}, {settings.runs} runs of each")
+        measured = _time(settings, config, device, peaks)
     return {
         "suite": "infer",
         "network": settings.network,
         "config": config,
         "size": list(settings.size),
         "precision": settings.precision,
+        "peer_precision": settings.other_precision,
         "runs": settings.runs,
-        "warmups": WARMUPS,
-        "seconds": {name: summary(values) for name, values in seconds.items()},
-        "time_ratio": median_ratio(seconds[OURS], seconds[PEER]),
-        "difference": difference,
-        "memory": _weigh_both(settings, config, device, progress),
+        "warmups": settings.warmups,
+        **measured,
+        "memory": _weigh_all(settings, config, device, progress),
+        "peak": {
+            p: {"matmul_flops": k.matmul, "convolution_flops": k.convolution, "copy_bytes": k.copy}
+            for p, k in peaks.items()
+        },
         "environment": machine,
         "command": settings.command(),
     }
-
-
-def require_peer() -> None:
-    """Raises `BenchmarkError` if spandrel is not installed."""
-    if importlib.util.find_spec("spandrel") is None:
-        raise BenchmarkError("basicsr bench needs spandrel: pip install spandrel")
 
 
 def _check_sizes(settings: InferSettings, config: Mapping[str, Any]) -> None:
@@ -136,121 +169,168 @@ def _check_sizes(settings: InferSettings, config: Mapping[str, Any]) -> None:
     for option, size in (("size", settings.size), ("memory_size", settings.memory_size)):
         if size is not None and any(-side % window >= side for side in size):
             raise BenchmarkError(
-                f"--{option} {_times(size)}: spandrel's HAT needs at least {window // 2 + 1} pixels a side"
+                f"--{option} {show_size(size)}: spandrel's HAT needs at least {window // 2 + 1} pixels a side"
             )
 
 
-def build_networks(config: Mapping[str, Any], device: torch.device) -> dict[str, nn.Module]:
-    """Peer and ours with the same random weights, the same in every process; ready for inference.
-
-    To the usual initial values a little noise is added, so that no bias is 0 and no part can be wrong unnoticed.
-    """
-    from spandrel.architectures.HAT import HAT as PeerHAT
-
-    with torch.random.fork_rng([]):
-        torch.manual_seed(SEED)
-        ours = HAT(**config)
-        with torch.no_grad():
-            for parameter in ours.parameters():
-                parameter.add_(torch.randn_like(parameter), alpha=0.02)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.meshgrid")
-            peer = PeerHAT(**config)
-    peer.load_state_dict(ours.state_dict(), strict=True)
-    return {PEER: peer.to(device).eval(), OURS: ours.to(device).eval()}
-
-
-def make_image(size: tuple[int, int], config: Mapping[str, Any], device: torch.device) -> Tensor:
-    """Random image ``(1, in_chans, H, W)``, values 0 to 1, the same for the same size."""
-    generator = torch.Generator().manual_seed(SEED)
-    return torch.rand(1, config["in_chans"], *size, generator=generator).to(device)
-
-
-def _forward(network: nn.Module, image: Tensor, precision: str) -> Callable[[], Tensor]:
-    def call() -> Tensor:
-        with torch.inference_mode(), torch.autocast(image.device.type, torch.bfloat16, precision == "bf16"):
-            return network(image)
-
-    return call
+def _time(
+    settings: InferSettings, config: Mapping[str, Any], device: torch.device, peaks: Mapping[str, Peak]
+) -> dict[str, Any]:
+    """Times all candidates in turn, and says how they stand to the peer and to the machine."""
+    networks = _networks(settings, config, device)
+    image = make_image(settings.size, config["in_chans"], device)
+    forwards = {name: prepare(name, network, settings.precision_of(name)) for name, network in networks.items()}
+    outputs = {name: _first(name, forward, image) for name, forward in forwards.items()}
+    differences = {name: compare(outputs[PEER], outputs[name], settings.precision, name) for name in settings.variants}
+    del outputs
+    calls = {name: lambda forward=forward: forward(image) for name, forward in forwards.items()}
+    seconds = alternate(calls, settings.runs, settings.warmups - 1, device)
+    floors = {}
+    for name, runs in seconds.items():
+        precision = settings.precision_of(name)
+        counted = networks[CONTEXT if name == CONTEXT else PEER]  # ours does the same work in other operators
+        work = count_work(counted, image.shape, precision)
+        floors[name] = against_floor(work, peaks[precision], summary(runs)["median"])
+    return {
+        "seconds": {name: summary(runs) for name, runs in seconds.items()},
+        "time_ratio": {
+            name: dict(zip(("median", "min", "max"), plot.spread([a / b for a, b in zip(runs, seconds[PEER])])))
+            for name, runs in seconds.items()
+            if name != PEER
+        },
+        "difference": differences,
+        "floor": floors,
+    }
 
 
-def compare(peer: Tensor, ours: Tensor, precision: str) -> dict[str, float | None]:
+def _first(name: str, forward: Forward, image: Tensor) -> Tensor:
+    """The first output, for which a variant may have to compile."""
+    try:
+        return forward(image)
+    except (torch.OutOfMemoryError, TorchDynamoException) as error:
+        raise BenchmarkError(f"{name} at {show_size(image.shape[-2:])}: {str(error).splitlines()[0]}") from error
+
+
+def _networks(settings: InferSettings, config: Mapping[str, Any], device: torch.device) -> dict[str, nn.Module]:
+    peer, ours = build_networks(config, device)
+    networks: dict[str, nn.Module] = {PEER: peer, **dict.fromkeys(settings.variants, ours)}
+    return {**networks, CONTEXT: build_context(device)} if settings.context else networks
+
+
+def compare(peer: Tensor, ours: Tensor, precision: str, name: str) -> dict[str, float]:
     """Largest absolute difference of two outputs, and the same relative to the range (max - min) of ``peer``.
 
     Raises:
-        WrongResultError: it is too large (fp32 only), or an output is not finite.
+        WrongResultError: it is more than `TOLERANCES` allow, or an output is not finite.
     """
     if not (peer.isfinite().all() and ours.isfinite().all()):
-        raise WrongResultError("an output holds NaN or infinite values; nothing was measured")
+        raise WrongResultError(f"{name}: an output holds NaN or infinite values; nothing was measured")
     absolute = float((peer.float() - ours.float()).abs().max())
     relative = absolute / float(peer.max() - peer.min())
-    tolerance = TOLERANCE if precision == "fp32" else None
-    if tolerance is not None and relative > tolerance:
+    tolerance = TOLERANCES[precision]
+    if relative > tolerance:
         raise WrongResultError(
-            f"the outputs differ by {relative:.1e} of their range, more than {tolerance:g}; nothing was measured"
+            f"{name}: the outputs differ by {relative:.1e} of their range, more than {tolerance:g}; "
+            "nothing was measured"
         )
     return {"absolute": absolute, "relative": relative, "tolerance": tolerance}
 
 
-def _weigh_both(
+def _weigh_all(
     settings: InferSettings, config: dict[str, Any], device: torch.device, progress: Callable[[str], object]
 ) -> dict[str, Any] | None:
     if settings.memory_size is None:
         return None
     peaks: dict[str, PeakMemory] = {}
-    for name in (PEER, OURS):
-        progress(f"memory of {name} at {_times(settings.memory_size)}")
-        arguments = config, name, settings.memory_size, settings.precision, device.type, settings.threads
+    for name in settings.candidates:
+        progress(f"memory of {name} at {show_size(settings.memory_size)}")
+        precision = settings.precision_of(name)
+        arguments = config, name, settings.memory_size, precision, device.type, settings.threads
         peaks[name] = in_fresh_process(weigh, *arguments)
     return {
         "size": list(settings.memory_size),
-        "method": peaks[OURS].method,
+        "method": peaks[PEER].method,
         "extra_mib": {name: peak.extra_mib for name, peak in peaks.items()},
         "before_mib": {name: peak.before_mib for name, peak in peaks.items()},
-        "ratio": peaks[OURS].extra_mib / peaks[PEER].extra_mib,
+        "ratio": {name: peak.extra_mib / peaks[PEER].extra_mib for name, peak in peaks.items() if name != PEER},
     }
 
 
 def weigh(
     config: Mapping[str, Any], name: str, size: tuple[int, int], precision: str, device_type: str, threads: int | None
 ) -> PeakMemory:
-    """Peak memory of one forward of ``name`` (`PEER` or `OURS`), after a small one to warm up."""
+    """Peak memory of one forward of a candidate, after a small one to warm up.
+
+    A variant that prepares itself for a size (compiles) has done so before.
+    """
     device = torch.device(device_type)
     with settings_of_torch(threads):
-        network = build_networks(config, device)[name]
-        _forward(network, make_image(WARMUP_SIZE, config, device), precision)()
-        return peak_memory(_forward(network, make_image(size, config, device), precision), device)
+        forward = prepare(name, build(name, config, device), precision)
+        image = make_image(size, config["in_chans"], device)
+        forward(make_image(WARMUP_SIZE, config["in_chans"], device))
+        if name not in (PEER, CONTEXT, "plain"):
+            forward(image)
+        return peak_memory(lambda: forward(image), device)
 
 
 def default_path(result: Mapping[str, Any]) -> Path:
     """Where a result belongs, from the root of the project."""
-    size = "x".join(map(str, result["size"]))
-    parts = result["suite"], result["network"], size, result["precision"], result["environment"]["device"]
-    return Path("experiments/benchmarks") / f"{'_'.join(parts)}.json"
+    parts = [result["suite"], result["network"], "x".join(map(str, result["size"])), result["precision"]]
+    if result["peer_precision"] != result["precision"]:
+        parts.append(f"vs_{result['peer_precision']}")
+    return FOLDER / f"{'_'.join([*parts, result['environment']['device']])}.json"
 
 
 def report(result: Mapping[str, Any]) -> str:
     """The result for the terminal."""
-    memory, difference = result["memory"], result["difference"]
+    memory, header = result["memory"], ["", "median ms", "min–max ms", "times as fast", "of peak", "× floor"]
     rows = []
-    for name, times in result["seconds"].items():
-        median, low, high = (f"{1000 * times[key]:.1f}" for key in ("median", "min", "max"))
-        rows.append([name, median, f"{low}–{high}", f"{memory['extra_mib'][name]:.1f}" if memory else "-"])
+    for name, seconds in result["seconds"].items():
+        median, low, high = (f"{1000 * seconds[key]:.1f}" for key in ("median", "min", "max"))
+        fast = "" if name == PEER else f"{1 / result['time_ratio'][name]['median']:.2f}"
+        floor = result["floor"][name]
+        row = [name, median, f"{low}–{high}", fast, f"{floor['share_of_peak']:.0%}", f"{floor['times_the_floor']:.1f}"]
+        if memory:
+            row += [f"{memory['extra_mib'][name]:.1f}", "" if name == PEER else f"{memory['ratio'][name]:.2f}"]
+        rows.append(row)
     lines = [
-        f"{result['network']}, forward at {_times(result['size'])}, {result['precision']}, {result['runs']} runs each",
-        table(["", "median ms", "min–max ms", "peak extra MiB"], rows),
-        f"time ours/peer: {result['time_ratio']:.3f} (median of the pairs; {1 / result['time_ratio']:.2f}× as fast)",
+        f"{_title(result)}, {result['runs']} runs each",
+        table(header + (["peak extra MiB", "of the peer's"] if memory else []), rows),
+        "times as fast: median over pairs of neighbouring runs",
     ]
+    for precision, peak in result["peak"].items():
+        matmul, conv, copied = (peak[key] / 1e9 for key in ("matmul_flops", "convolution_flops", "copy_bytes"))
+        lines.append(f"peak here, {precision}: matmul {matmul:.0f}, 3×3 {conv:.0f} GFLOP/s; copy {copied:.1f} GB/s")
+    floor = result["floor"][PEER]
+    lines.append(f"work: {floor['flops'] / 1e9:.1f} GFLOP; floor {1000 * _floor(result):.1f} ms")
     if memory:
-        where = f"at {_times(memory['size'])}; {memory['method']}"
-        lines.append(f"memory ours/peer: {memory['ratio']:.3f} ({where})")
-    lines += [
-        f"largest difference: {difference['relative']:.1e} of the output's range ({difference['absolute']:.1e})",
-        describe(result["environment"]),
-        result["command"],
-    ]
-    return "\n".join(lines)
+        lines.append(f"memory at {show_size(memory['size'])}: {memory['method']}")
+    for name, difference in result["difference"].items():
+        relative, absolute = difference["relative"], difference["absolute"]
+        lines.append(f"largest difference, {name}: {relative:.1e} of the output's range ({absolute:.1e})")
+    return "\n".join([*lines, describe(result["environment"]), result["command"]])
 
 
-def _times(size: tuple[int, ...]) -> str:
-    return "×".join(map(str, size))
+def _title(result: Mapping[str, Any]) -> str:
+    versus = f" against {result['peer_precision']}" if result["peer_precision"] != result["precision"] else ""
+    return f"{result['network']}, forward at {show_size(result['size'])}, {result['precision']}{versus}"
+
+
+def _floor(result: Mapping[str, Any]) -> float:
+    """Seconds, of ours."""
+    return next(floor["floor_seconds"] for name, floor in result["floor"].items() if name not in (PEER, CONTEXT))
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Times with their floors, and memory."""
+    memory = result["memory"]
+    figure, axes = plot.figure(_title(result), 10 if memory else 6, 2.8, 2 if memory else 1)
+    milliseconds = {
+        name: (1000 * s["median"], 1000 * s["min"], 1000 * s["max"]) for name, s in result["seconds"].items()
+    }
+    floors = {name: 1000 * floor["floor_seconds"] for name, floor in result["floor"].items()}
+    plot.bars(axes[0], milliseconds, "ms, median and range; red: the machine's floor", floors)
+    if memory:
+        mib = {name: (value, value, value) for name, value in memory["extra_mib"].items()}
+        plot.bars(axes[1], mib, f"peak extra MiB at {show_size(memory['size'])}")
+    return figure

@@ -9,24 +9,30 @@ import importlib.metadata
 import json
 import os
 import platform
+import signal
 import statistics
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from hat_arch.data.images import digest
+from hat_arch.models.training_state import write_bytes
+
 T = TypeVar("T")
 
 MIB = 2**20
 SAMPLING_SECONDS = 0.002
+LEAVING_SECONDS = 10  # that a process has to clean up after its result
+PACKAGE = Path(__file__).parents[1]
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 
@@ -80,16 +86,17 @@ def alternate(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for run in range(-warmups, runs):
         for name, call in calls.items():
-            _synchronize(device)
+            synchronize(device)
             start = time.perf_counter()
             call()
-            _synchronize(device)
+            synchronize(device)
             if run >= 0:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has nothing left to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -131,11 +138,11 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
     """
     gc.collect()
     if device.type == "cuda":
-        _synchronize(device)
+        synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device) / MIB
         call()
-        _synchronize(device)
+        synchronize(device)
         peak = torch.cuda.max_memory_allocated(device) / MIB
         return PeakMemory(peak - before, before, "torch.cuda.max_memory_allocated")
 
@@ -185,16 +192,38 @@ def _return_free_memory() -> None:
 def in_fresh_process(function: Callable[..., T], *args: object) -> T:
     """``function(*args)`` in a new Python process; a module-level function with arguments that pickle.
 
+    The process ends with this call, also on Ctrl-C.
+
     Raises:
         BenchmarkError: the process died. What ``function`` raises is raised here too.
     """
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, function, args), daemon=True)
+    process.start()
+    sender.close()
     try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(function, *args).result()
-    except BrokenProcessPool as error:
+        result, error = receiver.recv()
+        process.join(LEAVING_SECONDS)
+    except EOFError as ended:
         raise BenchmarkError(
             "the measuring process was killed, perhaps for want of memory; try smaller sizes"
-        ) from error
+        ) from ended
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if error is not None:
+        raise error
+    return result
+
+
+def _answer(sender: Connection, function: Callable[..., object], args: tuple[object, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    try:
+        sender.send((function(*args), None))
+    except Exception as error:
+        sender.send((None, error))
 
 
 def environment(device: torch.device, *packages: str) -> dict[str, Any]:
@@ -215,8 +244,15 @@ def environment(device: torch.device, *packages: str) -> dict[str, Any]:
             "torch": str(torch.__version__),
             **{package.replace("-", "_"): importlib.metadata.version(package) for package in packages},
         },
+        "source": source_digest(),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def source_digest() -> str:
+    """Checksum of the code that a forward pass runs, for telling whether it has changed since."""
+    files = [path for folder in ("archs", "inference") for path in sorted((PACKAGE / folder).glob("*.py"))]
+    return digest(b"".join(path.read_bytes() for path in files))
 
 
 def cpu_name() -> str:
@@ -249,11 +285,43 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
+
+
+def show_size(size: Sequence[int]) -> str:
+    """``480×640``."""
+    return "×".join(map(str, size))
+
+
+def require_positive(**options: float | None) -> None:
+    """Raises `BenchmarkError` for an option that is 0 or less; None passes."""
+    for option, value in options.items():
+        if value is not None and value <= 0:
+            raise BenchmarkError(f"--{option} {value}: must be more than 0")
+
+
+def require_name(option: str, name: str, names: Iterable[str]) -> None:
+    """Raises `BenchmarkError` for a name that is not one of ``names``."""
+    if name not in names:
+        raise BenchmarkError(f"--{option} {name!r}: there are {', '.join(map(repr, names))}")
+
+
+def require_folder(folder: Path) -> None:
+    """Makes the folder of the results, if need be, before anything is measured.
+
+    Raises:
+        BenchmarkError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BenchmarkError(f"{folder}: results cannot be written there ({error.strerror}); pass --out") from error
+
+
 def write_json(result: Mapping[str, Any], path: Path) -> None:
     """Writes ``path`` whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_bytes((json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), path)

@@ -9,15 +9,27 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.utils.matlab_functions import imresize as basicsr_imresize
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hat_arch.data.resize import imresize
 
-from .measure import alternate, describe, environment, median_ratio, settings_of_torch, summary, table
+from . import plot
+from .candidates import PEER
+from .measure import (
+    alternate,
+    describe,
+    environment,
+    median_ratio,
+    require_positive,
+    settings_of_torch,
+    summary,
+    table,
+)
 
 SIZE = (1356, 2040)  # of a typical image of DIV2K
 SCALES = (2, 3, 4)
-PEER, OURS = "peer", "ours"
+OURS = "ours"
 
 
 def run(runs: int = 7, threads: int | None = None) -> dict[str, Any]:
@@ -26,6 +38,7 @@ def run(runs: int = 7, threads: int | None = None) -> dict[str, Any]:
     Returns:
         What the JSON file holds: seconds, and ``ratio``, ours / peer, of each case.
     """
+    require_positive(runs=runs, threads=threads)
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     values = image.astype(np.float32) / 255
     cases: dict[str, dict[str, Callable[[], object]]] = {}
@@ -82,3 +95,12 @@ def report(result: dict[str, Any]) -> str:
             result["command"],
         ]
     )
+
+
+def draw(result: dict[str, Any]) -> Figure:
+    """Speed of every case against BasicSR's."""
+    height, width = result["size"]
+    figure, axes = plot.figure(f"bicubic, antialiased, {width}×{height}", 6, 3)
+    fast = {name: plot.speedups(case["seconds"], PEER)[OURS] for name, case in result["cases"].items()}
+    plot.bars(axes[0], fast, "times as fast as BasicSR's, median and range")
+    return figure

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY
+from matplotlib.figure import Figure
 
 from hat_arch.models.hat_model import HATModel
 
-from . import NETWORKS
-from .infer import require_peer
+from . import NETWORKS, plot
+from .candidates import PEER, require_peer
 from .measure import (
-    BenchmarkError,
     PeakMemory,
     WrongResultError,
     alternate,
@@ -29,12 +29,13 @@ from .measure import (
     median_ratio,
     peak_memory,
     pick_device,
+    require_name,
+    require_positive,
     settings_of_torch,
     summary,
     table,
 )
 
-PEER = "peer"
 WARMUPS = 1
 TOLERANCE = 1e-4  # of the loss, in fp32
 CASES: dict[str, dict[str, Any]] = {
@@ -89,11 +90,11 @@ def run(
         WrongResultError: in fp32 the first loss is another one than the peer's.
     """
     require_peer()
+    require_positive(runs=settings.runs, batch=settings.batch, patch=settings.patch, threads=settings.threads)
     device = pick_device(settings.device)
     names = list(settings.cases or DEFAULT[device.type])
     for name in names:
-        if name not in CASES:
-            raise BenchmarkError(f"--case {name!r}: there are {', '.join(CASES)}")
+        require_name("case", name, CASES)
     config = dict(NETWORKS[settings.network] if config is None else config)
     with settings_of_torch(settings.threads):
         machine = environment(device, "basicsr", "spandrel", "hat-arch")
@@ -214,10 +215,24 @@ def report(result: Mapping[str, Any]) -> str:
         rows.append([name, f"{1000 * times['median']:.0f}", fast, *weight])
     return "\n".join(
         [
-            f"{result['network']} ×{result['config']['upscale']}, a training step, batch {result['batch']}, patches of "
-            f"{result['patch']}, {result['runs']} runs each",
+            f"{_title(result)}, {result['runs']} runs each",
             table(["", "median ms", "times as fast", "peak extra MiB", "of the peer's"], rows),
             describe(result["environment"]),
             result["command"],
         ]
     )
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    patches = f"batch {result['batch']}, patches of {result['patch']}"
+    return f"{result['network']} ×{result['config']['upscale']}, a training step, {patches}"
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Speed and memory of every case against the peer's."""
+    mib = result["extra_mib"]
+    figure, axes = plot.figure(_title(result), 10 if mib[PEER] else 6, 2.8, 2 if mib[PEER] else 1)
+    plot.bars(axes[0], plot.speedups(result["seconds"], PEER), "times as fast as the peer, median and range")
+    if mib[PEER]:
+        plot.bars(axes[1], {name: (value,) * 3 for name, value in mib.items()}, "peak extra MiB")
+    return figure
