@@ -33,6 +33,12 @@ SCALES = (2, 3, 4)
 BENCHMARKS = {"Set5": "Set5", "Set14": "Set14", "BSD100": "BSDS100", "Urban100": "urban100", "Manga109": "manga109"}
 """Data set, as the paper names it → its folder below ``datasets/``."""
 
+_WHAT: dict[Stage, str] = {
+    "scratch": "trained from scratch on DF2K",
+    "imagenet": "pre-trained on ImageNet from scratch",
+    "finetune": "pre-trained on ImageNet, fine-tuned on DF2K",
+    "from_x2": "trained on DF2K from x2 weights, for half the iterations",
+}
 _OF_OTHERS = {
     "SwinIR": "BasicSR's own option file for SwinIR differs in data (DIV2K) and patches (LR 48x48).",
     "RCAN": "RCAN's paper: DIV2K, batches of 16, LR patches of 48x48, Adam with betas [0.9, 0.999], lr 1e-4 halved "
@@ -41,8 +47,8 @@ _OF_OTHERS = {
     "every 200,000 iterations; x3 and x4 start from x2 weights.",
     "RRDBNet": "The network of ESRGAN, here trained for PSNR. ESRGAN's paper: batches of 16, GT patches of 128x128, "
     "lr 2e-4 halved every 200,000 iterations.",
-    "MSRResNet": "SRResNet without batch normalization, a small network of BasicSR's, whose own option file has batches "
-    "of 16, GT patches of 128x128 and 1,000,000 iterations with cosine restarts, on DIV2K.",
+    "MSRResNet": "SRResNet without batch normalization, a small network of BasicSR's; its option file has batches of "
+    "16, GT patches of 128x128 and 1,000,000 iterations with cosine restarts, on DIV2K.",
 }
 
 
@@ -233,55 +239,56 @@ def _metrics(scale: int) -> str:
 
 
 def _family_comment(network: str, scale: int, stage: Stage) -> list[str]:
-    whose = "the paper's recipe."
-    if not of_the_paper(network, stage):
+    theirs = of_the_paper(network, stage)
+    if not theirs:
         whose = f"HAT's recipe applied to {network}. The paper has no such training."
-    what = f"{network} x{scale}"
-    if stage == "imagenet":
-        cost = {"HAT": "about 4 days", "HAT-L": "about 8 days"}.get(network)
-        return [
-            f"{what}, pre-trained on ImageNet from scratch: {whose}",
-            f"Then go on with {run_name(network, scale, 'finetune')}.yml.",
-            "All images of the store are used: meta_info_ImageNet_GT.txt, which the official file names, is not published.",
-            *([f"The authors say: {cost} on 8 A100."] if cost else []),
-        ]
-    if stage == "finetune":
-        return [
-            f"{what}, fine-tuned on DF2K after {run_name(network, scale, 'imagenet')}.yml: {whose}",
-            "Milestones are those of the official option file; the paper prints [125000, 200000, 230000, 240000].",
-            *(
-                [
-                    f"The official {network}_SRx{scale}_ImageNet-pretrain.pth is what comes out of this, not what goes in."
-                ]
-                if of_the_paper(network, stage)
-                else []
-            ),
-        ]
-    if stage == "from_x2":
-        return [f"{what} on DF2K, from x2 weights and for half the iterations: {whose}", *_from_x2(network)]
-    if scale == 4 and of_the_paper(network, stage):
-        return [
-            f"{what}, trained from scratch on DF2K: the recipe of x2 and x3.",
-            f"The paper itself starts x4 from x2 weights, for half the iterations: {run_name(network, 4, 'from_x2')}.yml.",
-        ]
-    return [f"{what}, trained from scratch on DF2K: {whose}"]
+    elif (scale, stage) == (4, "scratch"):
+        whose = "the recipe of x2 and x3."
+    else:
+        whose = "the paper's recipe."
+    notes = {"scratch": _scratch, "imagenet": _imagenet, "finetune": _finetune, "from_x2": _from_x2}[stage]
+    return [f"{network} x{scale}, {_WHAT[stage]}: {whose}", *notes(network, scale, theirs)]
 
 
-def _from_x2(network: str) -> list[str]:
+def _scratch(network: str, scale: int, theirs: bool) -> list[str]:
+    if scale != 4 or not theirs:
+        return []
+    instead = run_name(network, 4, "from_x2")
+    return [f"The paper itself starts x4 from x2 weights, for half the iterations: {instead}.yml."]
+
+
+def _imagenet(network: str, scale: int, theirs: bool) -> list[str]:
+    return [
+        f"Then go on with {run_name(network, scale, 'finetune')}.yml.",
+        "All images of the store are used: the list that the official file names, meta_info_ImageNet_GT.txt, is not "
+        "published.",
+        *([f"The authors say: about {4 if network == 'HAT' else 8} days on 8 A100."] if theirs else []),
+    ]
+
+
+def _finetune(network: str, scale: int, theirs: bool) -> list[str]:
     comment = [
-        "lr and milestones are those of the official option file. The paper says only that iterations are halved, which "
-        "would give milestones [125000, 200000, 225000, 237500], and prints no lr.",
+        "Milestones are those of the official option file; the paper prints [125000, 200000, 230000, 240000].",
+    ]
+    if theirs:
+        official = f"{network}_SRx{scale}_ImageNet-pretrain.pth"
+        comment.append(f"The official {official} is what comes out of this, not what goes in.")
+    return comment
+
+
+def _from_x2(network: str, scale: int, theirs: bool) -> list[str]:
+    del scale
+    comment = [
+        "lr and milestones are those of the official option file. The paper says only that iterations are halved, "
+        "which would give milestones [125000, 200000, 225000, 237500], and prints no lr.",
     ]
     if network == "HAT-S":
-        comment.append(
-            "The official file names no param_key_g, and so takes params; this takes the EMA, as HAT's does."
-        )
+        comment.append("The official file has no param_key_g, and so takes params; this takes the EMA, as HAT's does.")
     if network == "HAT":
         comment.append("The official strict_load_g: true cannot load x2 weights: x4 has layers that x2 lacks.")
-    if of_the_paper(network, "from_x2"):
-        comment.append(
-            f"Instead of weights of your own: the official experiments/pretrained_models/{network}_SRx2.pth."
-        )
+    if theirs:
+        official = f"experiments/pretrained_models/{network}_SRx2.pth"
+        comment.append(f"Instead of weights of your own: the official {official}.")
     return comment
 
 
@@ -347,8 +354,8 @@ def _compared(network: str, scale: int) -> dict[str, str]:
 def _without_gt() -> str:
     name, scale = "test_HAT_SRx4_no_gt", 4
     comment = [
-        "Upscales all images of a folder by HAT x4, to results/test_HAT_SRx4_no_gt/visualization/. Without ground truth "
-        "nothing is measured.",
+        "Upscales all images of a folder by HAT x4, to results/test_HAT_SRx4_no_gt/visualization/. Without ground "
+        "truth nothing is measured.",
         f"  basicsr test -opt options/{name}.yml",
     ]
     sections = [
