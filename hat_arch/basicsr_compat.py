@@ -178,6 +178,7 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterat
         (basicsr.train, "parse_options", parse),
         (basicsr.test, "parse_options", parse),
         (basicsr.train, "build_model", told(hooks.model, basicsr.train.build_model)),
+        (basicsr.test, "build_model", told(hooks.model, basicsr.test.build_model)),
         (basicsr.train, "load_resume_state", resume_state),
         (basicsr.train, "EnlargedSampler", told(hooks.sampler, DrawSampler)),
         (basicsr.train, "build_dataloader", told(hooks.loader, build_loader)),

@@ -55,9 +55,10 @@ _Loader.add_implicit_resolver(
 class Report:
     """Collects problems, each with the line of its key."""
 
-    def __init__(self, file: Path, lines: dict[Key, int]) -> None:
+    def __init__(self, file: Path, lines: dict[Key, int], absent: list[Path] | None = None) -> None:
         self.file = file
         self.lines = lines
+        self.absent = absent
         self.problems: list[str] = []
         self.remedy: str | None = None
 
@@ -66,6 +67,14 @@ class Report:
         line = next((f":{self.lines[key[:n]]}" for n in range(len(key), 0, -1) if key[:n] in self.lines), "")
         name = f"{'.'.join(key)}: " if key else ""
         self.problems.append(f"{self.file}{line}: {name}{problem}")
+
+    def missing(self, key: Key, path: str | Path, kind: str, remedy: str | None = None) -> None:
+        """A file or folder that is not there: a problem, unless absent ones are collected."""
+        if self.absent is not None:
+            self.absent.append(Path(path))
+            return
+        looked_in = "" if Path(path).is_absolute() else f" (looked in {Path.cwd()})"
+        self.add(key, f"no {kind} '{path}'{looked_in}", remedy)
 
     def unknown(self, key: Key, known: Iterable[str]) -> None:
         near = difflib.get_close_matches(key[-1], sorted(known), 1)
@@ -79,13 +88,16 @@ class Report:
             raise ConfigError("\n".join([*shown, self.remedy] if self.remedy else shown))
 
 
-def load(file: str | Path, is_train: bool, overrides: Iterable[str] = ()) -> dict[str, Any]:
+def load(
+    file: str | Path, is_train: bool, overrides: Iterable[str] = (), absent: list[Path] | None = None
+) -> dict[str, Any]:
     """Reads and checks an option file.
 
     Args:
         file: path of the YAML file.
         is_train: whether it is for training or for testing.
         overrides: ``key:key=value`` as of ``--force_yml``; the value is read as YAML.
+        absent: if given, data and weights that are not on the disk are added to it, and are no errors.
 
     Returns:
         A plain dict for BasicSR, with defaults filled in.
@@ -97,7 +109,7 @@ def load(file: str | Path, is_train: bool, overrides: Iterable[str] = ()) -> dic
 
     file = Path(file)
     raw, lines = read(file)
-    report = Report(file, lines)
+    report = Report(file, lines, absent)
     for override in overrides:
         _override(raw, override)
     model = schema.TrainOptions if is_train else schema.TestOptions

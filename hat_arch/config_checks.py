@@ -163,7 +163,7 @@ def datasets(opt: Options, report: Report, is_train: bool) -> None:
                     _data_folder((*key, option), Path(folder).expanduser(), dataset, report)
         meta = dataset.get("meta_info_file")
         if meta and not Path(meta).is_file():
-            report.add((*key, "meta_info_file"), f"no file '{meta}'{_looked_in(meta)}")
+            report.missing((*key, "meta_info_file"), meta, "file")
         if name == "train":
             for needed in ("batch_size_per_gpu", "num_worker_per_gpu", "gt_size", "use_hflip", "use_rot"):
                 if dataset.get(needed) is None and (needed in words or needed.endswith("_per_gpu")):
@@ -178,19 +178,15 @@ def _data_folder(key: Key, folder: Path, dataset: Options, report: Report) -> No
         if folder.suffix != ".lmdb":
             report.add(key, f"'{folder}' is no LMDB store; its name must end in .lmdb")
         elif not folder.is_dir():
-            report.add(key, f"no LMDB store '{folder}'{_looked_in(folder)}", DATA_REMEDY)
+            report.missing(key, folder, "LMDB store", DATA_REMEDY)
         else:
             for needed in ("data.mdb", "meta_info.txt"):
                 if not (folder / needed).is_file():
                     report.add(key, f"LMDB store '{folder}' has no {needed}; make it anew")
     elif not folder.is_dir():
-        report.add(key, f"no folder '{folder}'{_looked_in(folder)}", DATA_REMEDY)
+        report.missing(key, folder, "folder", DATA_REMEDY)
     elif not any(folder.iterdir()):
         report.add(key, f"folder '{folder}' is empty")
-
-
-def _looked_in(path: str | Path) -> str:
-    return "" if Path(path).is_absolute() else f" (looked in {Path.cwd()})"
 
 
 def devices(opt: Options, report: Report) -> None:
@@ -224,13 +220,13 @@ def network(opt: Options, report: Report) -> None:
             _weights(("path", f"pretrain_network_{short}"), weights, net, opt, short, strict, report)
     resume = opt["path"].get("resume_state")
     if resume and not Path(resume).expanduser().is_file():
-        report.add(("path", "resume_state"), f"no file '{resume}'{_looked_in(resume)}")
+        report.missing(("path", "resume_state"), resume, "file")
 
 
 def _weights(key: Key, file: str, net: torch.nn.Module, opt: Options, short: str, strict: bool, report: Report) -> None:
     path = Path(file).expanduser()
     if not path.is_file():
-        report.add(key, f"no file '{file}'{_looked_in(file)}")
+        report.missing(key, file, "file")
         return
     try:
         content = read_weights(path)

@@ -78,10 +78,12 @@ class Watch:
 
     def model(self, model: Any) -> None:
         """Puts itself around the model's steps and checkpoints."""
+        self.trained = model
+        if not self.opt["is_train"]:
+            return
         step, save, resume = model.optimize_parameters, model.save, model.resume_training
         update_learning_rate = model.update_learning_rate
         model.run_options, model.position = self.checked, self.position
-        self.trained = model
 
         def resume_training(state: dict[str, Any]) -> None:
             resume(state)
@@ -222,13 +224,14 @@ class Watch:
             distributed.destroy_process_group()
 
 
-def train(opt: dict[str, Any], argv: list[str], root: Path) -> None:
+def train(opt: dict[str, Any], argv: list[str], root: Path, watch: Watch | None = None) -> None:
     """Trains; runs go to ``root/experiments``.
 
     Args:
         opt: options from `hat_arch.config.load`.
         argv: BasicSR's command line (``-opt FILE``, ``--launcher``, ``--auto_resume``, ``--debug``).
         root: the folder below which BasicSR writes.
+        watch: goes along, instead of a `Watch`.
 
     Raises:
         Stopped: Ctrl-C or SIGTERM came; the state is saved.
@@ -236,7 +239,7 @@ def train(opt: dict[str, Any], argv: list[str], root: Path) -> None:
     """
     from basicsr.train import train_pipeline
 
-    watch = Watch(opt)
+    watch = watch or Watch(opt)
     previous = {number: signal.signal(number, watch.on_signal) for number in SIGNALS}
     try:
         with pipeline_seams(opt, argv, watch):
@@ -248,11 +251,11 @@ def train(opt: dict[str, Any], argv: list[str], root: Path) -> None:
         watch.close()
 
 
-def test(opt: dict[str, Any], argv: list[str], root: Path) -> None:
+def test(opt: dict[str, Any], argv: list[str], root: Path, watch: Watch | None = None) -> None:
     """Tests; results go to ``root/results``. Arguments as for `train`."""
     from basicsr.test import test_pipeline
 
-    watch = Watch(opt)
+    watch = watch or Watch(opt)
     try:
         with pipeline_seams(opt, argv, watch):
             test_pipeline(str(root))

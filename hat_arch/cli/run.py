@@ -41,6 +41,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         parser.add_argument("--debug", action="store_true", help="validate and save every 8 iterations")
         parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
         parser.add_argument(
+            "--dry_run",
+            action="store_true",
+            help="try the option file without data, in half a minute: all checks, then one step (of train) and a "
+            "validation with batch 1 on small made-up images; says what is missing, writes nothing",
+        )
+        parser.add_argument(
             "--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="change options: train:ema_decay=0.999"
         )
         parser.add_argument(
@@ -50,6 +56,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.dry_run:
+        from .. import dry_run
+
+        print(dry_run.dry_run(args.opt, args.is_train, args.force_yml))
+        return 0
     if args.gpus is not None:
         return launch(args)
     opt = config.load(args.opt, args.is_train, args.force_yml)
