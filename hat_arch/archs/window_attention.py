@@ -5,7 +5,7 @@ Features arrive and leave as ``(B, H, W, C)``; windows exist only in here. Three
 * Windows are ordered column by column, so that those of the last column are contiguous. A cyclically shifted map
   then needs no mask per window: interior windows need none, and the last row, the last column and the corner share
   one mask each (`shift_masks`).
-* Attention is fused (`torch.nn.functional.scaled_dot_product_attention`), with bias and mask as its additive mask.
+* Attention is fused, or computed in chunks that stay in the cache (`fast_attention`), with bias and mask in one.
 * Fused kernels want head widths in multiples of 8, HAT has 30 or 24. Zero rows are added to the *weights* of the
   projections (`Attention.project_qkv`), never to the activations: the result is the same.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attention import fast_attention
 from .layers import join, strips
 
 HEAD_DIM_MULTIPLE = 8
@@ -162,18 +163,8 @@ class Attention(nn.Module):
             ``(N, n, heads · d)``.
         """
         drop = self.attn_drop if self.training else 0.0
-        bias = bias.to(q.dtype)
-        if q.device.type == "cpu" and torch.is_grad_enabled():  # the fused CPU kernel has no gradient for the bias
-            out = attention(q * self.scale, k, v, bias, drop)
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, bias[None], drop, scale=self.scale)
+        out = fast_attention(q, k, v, bias.to(q.dtype), self.scale, drop)
         return out.transpose(1, 2).flatten(2)
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, drop: float = 0.0) -> Tensor:
-    """The plain formula, ``softmax(q kᵀ + bias) v``; shapes as for `Attention.attend`, q scaled already."""
-    weights = torch.softmax(q @ k.transpose(-1, -2) + bias, -1)
-    return F.dropout(weights, drop) @ v
 
 
 class WindowAttention(Attention):

@@ -3,43 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import types
 from collections.abc import Callable
 
 import pytest
-import torch
-from torch import Tensor, nn
 
-from hat_arch.bench import NETWORKS
+from hat_arch.bench import NETWORKS, peak
 from hat_arch.cli import bench as cli
-
-try:
-    import hat_arch.inference.upscaler  # noqa: F401
-except ModuleNotFoundError:  # until it is there: plain tiles without overlap
-
-    class Upscaler:
-        def __init__(self, network: nn.Module, scale: int, *, tile: str | int = "auto", **options: object) -> None:
-            self.network, self.tile = network, tile
-
-        def __call__(self, lq: Tensor) -> Tensor:
-            side = self.tile if isinstance(self.tile, int) else max(lq.shape)
-            with torch.no_grad():
-                rows = [[self.network(part) for part in row.split(side, -1)] for row in lq.split(side, -2)]
-            return torch.cat([torch.cat(row, -1) for row in rows], -2)
-
-    def load_network(path):
-        raise NotImplementedError
-
-    def module(name: str, **content: object) -> None:
-        sys.modules[name] = types.ModuleType(name)
-        vars(sys.modules[name]).update(content)
-
-    module("hat_arch.inference")
-    module("hat_arch.inference.upscaler", Upscaler=Upscaler)
-    module("hat_arch.inference.weights", load_network=load_network)
-
-from hat_arch.bench import peak
 
 TINY = {
     **NETWORKS["HAT"],

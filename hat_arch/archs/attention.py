@@ -1,0 +1,95 @@
+"""Attention with an additive bias, in the way that suits device and precision; nothing in here knows of windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+SCORES_IN_CACHE = 2**22  # bytes of attention weights that are worked on at a time on a CPU
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, drop: float = 0.0) -> Tensor:
+    """The plain formula, ``softmax(scale · q kᵀ + bias) v``: the reference for all the others.
+
+    Args:
+        q: ``(N, heads, n, d)``; k, v: ``(N, heads, m, d)``.
+        bias: ``(heads, n, m)``.
+        drop: share of the weights to drop.
+
+    Returns:
+        ``(N, heads, n, d)``.
+    """
+    weights = torch.softmax((q * scale) @ k.transpose(-1, -2) + bias, -1)
+    return F.dropout(weights, drop) @ v
+
+
+def fast_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, drop: float = 0.0) -> Tensor:
+    """`attention` by the fastest way, chosen by device and type alone.
+
+    * CUDA and others: PyTorch's fused attention, which has a gradient of the bias there.
+    * CPU: `_ChunkedAttention`, since PyTorch's fused CPU kernel has no gradient of the bias, and in bf16 takes twice as
+      long as two matrix products with a softmax between them.
+    * With dropout, or for compilers on a CPU, the plain formula.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, bias[None], drop, scale=scale)
+    if drop or torch.compiler.is_compiling():
+        return attention(q, k, v, bias, scale, drop)
+    return _ChunkedAttention.apply(q, k, v, bias, scale)
+
+
+class _ChunkedAttention(torch.autograd.Function):
+    """Attention on a CPU, a few windows at a time, so that their weights stay in the cache and none are kept.
+
+    The backward pass computes the weights again. Both write into one buffer over and over: fresh memory of that size
+    would be taken from the system, and cleared by it, for each chunk.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(q, k, v, bias)
+        ctx.scale = scale
+        with torch.autocast("cpu", enabled=False):
+            if q.dtype not in (torch.bfloat16, torch.float16):
+                return F.scaled_dot_product_attention(q, k, v, bias[None], scale=scale)
+            out = torch.empty_like(q)
+            for part, weights in _chunks(q, k, bias, scale):
+                out[part] = torch.bmm(weights, v[part].flatten(0, 1)).view_as(q[part])
+            return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, bias = ctx.saved_tensors
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        dbias = torch.zeros(bias.shape, dtype=torch.promote_types(bias.dtype, torch.float32))
+        buffer = None
+        for part, weights in _chunks(q, k, bias, ctx.scale):
+            q_, k_, v_, grad_ = (z[part].flatten(0, 1) for z in (q, k, v, grad))
+            dv[part] = torch.bmm(weights.transpose(1, 2), grad_).view_as(v[part])
+            buffer = torch.empty_like(weights) if buffer is None else buffer
+            slopes = torch.bmm(grad_, v_.transpose(1, 2), out=buffer[: len(weights)])
+            slopes = torch.ops.aten._softmax_backward_data.out(slopes, weights, -1, weights.dtype, grad_input=slopes)
+            dbias += slopes.view(-1, *bias.shape).sum(0, dtype=dbias.dtype)
+            dq[part] = torch.bmm(slopes, k_).mul_(ctx.scale).view_as(q[part])
+            dk[part] = torch.bmm(slopes.transpose(1, 2), q_).mul_(ctx.scale).view_as(k[part])
+        return dq, dk, dv, dbias.to(bias.dtype), None
+
+
+def _chunks(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]:
+    """Ranges of windows, and their attention weights ``(windows · heads, n, m)``, valid until the next is asked for."""
+    size = max(1, SCORES_IN_CACHE // (bias.numel() * q.element_size()))
+    size = -(-len(q) // -(-len(q) // size))  # chunks alike
+    biases = bias.repeat(size, 1, 1)
+    buffer = torch.empty_like(biases)
+    for start in range(0, len(q), size):
+        part = slice(start, min(start + size, len(q)))
+        q_, k_ = q[part].flatten(0, 1), k[part].flatten(0, 1)
+        weights = buffer[: len(q_)]
+        torch.baddbmm(biases[: len(q_)], q_, k_.transpose(1, 2), alpha=scale, out=weights)
+        yield part, torch.softmax(weights, -1, out=weights)
