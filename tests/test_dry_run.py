@@ -126,7 +126,8 @@ def test_missing_data_are_errors_without_it(without_data, write_options, capsys)
     assert printed.out.startswith(f"{file}, dry run\n") and printed.out.endswith("OK\n") and not printed.err
 
 
-def test_what_would_be_written_elsewhere_is_not(without_data, write_options):
+def test_what_would_be_written_elsewhere_is_not(without_data, write_options, monkeypatch):
+    monkeypatch.setattr(HATModel, "save", lambda *_: pytest.fail("wrote a checkpoint"))
     without_data["logger"].update(use_tb_logger=True, wandb={"project": "mine"}, save_checkpoint_freq=1)
     without_data["path"]["resume_state"] = "nowhere/5.state"
     without_data["val"].update(save_img=True, val_first=True)

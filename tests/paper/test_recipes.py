@@ -141,13 +141,14 @@ def test_a_file_of_ones_own(tmp_path):
     """What ablations use: any network and schedule."""
     how = Recipe(3, "DF2K", 3e-5, 7000, (3000, 5000), Start("earlier", strict=True), batch_per_gpu=2)
     net = {**network_options("HAT", 3), "overlap_ratio": 0.25}
-    text = render_training("mine", net, how, ["Why " + "x" * 130 + " and what for."])
+    text = render_training("mine", net, how, ["Why " + "x" * 95 + " test_HAT-L_SRx2.yml and what for."])
     (tmp_path / "mine.yml").write_text(text)
     absent: list[Path] = []
     opt = config.load(tmp_path / "mine.yml", True, absent=absent)
     assert opt["network_g"] == net and opt["train"]["optim_g"]["lr"] == 3e-5
     assert (opt["train"]["total_iter"], opt["datasets"]["train"]["batch_size_per_gpu"]) == (7000, 2)
     assert Path("experiments/earlier/models/net_g_latest.pth") in absent
+    assert "\n# test_HAT-L_SRx2.yml and what for.\n" in text
     assert "batch_size_per_gpu=16 train:accumulate=8" in text
 
 
