@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -240,9 +241,10 @@ class Upscaler:
         row_weights = weights(rows, self.scale, self.blend)
         shared: Tensor | None = None  # what the rows of tiles so far have given to pixels that are not finished
         for i, row in enumerate(rows):
+            end = rows[i + 1].start if i + 1 < len(rows) else h  # of what is finished after this row of tiles
             strip: Tensor | None = None
             try:
-                strip = self._strip(lq, row, columns, lambda share, i=i: progress((i + share) / len(rows)))  # type: ignore[misc]
+                strip = self._strip(lq, row, columns, partial(_between, progress, row.start / h, end / h))
             except (RuntimeError, MemoryError) as error:
                 if not memory.is_out_of_memory(error):
                     raise
@@ -256,7 +258,7 @@ class Upscaler:
                 strip *= row_weights[i][:, None].to(strip.device)
             if shared is not None:
                 strip[..., : shared.shape[-2], :] += shared
-            finished = self.scale * ((rows[i + 1].start if i + 1 < len(rows) else h) - row.start)
+            finished = self.scale * (end - row.start)
             shared = strip[..., finished:, :].clone()
             yield strip[..., :finished, :]
 
@@ -269,8 +271,7 @@ class Upscaler:
             above: the row of tiles that is finished, the one that was not, and what the former has given to the
                 pixels of both.
         """
-        share = top / lq.shape[-2]
-        rest = self._bands(lq[..., top:, :], side, lambda s: progress(share + (1 - share) * s))
+        rest = self._bands(lq[..., top:, :], side, partial(_between, progress, top / lq.shape[-2], 1))
         if above is None:
             yield from rest
             return
@@ -292,9 +293,7 @@ class Upscaler:
             strip = self._run(as_float(lq))
             progress(1)
             return strip
-        top = max(0, row.start - self.multiple)  # with more above, the image's end is mirrored as that of the whole
-        images = pad_to_multiple(as_float(lq[..., top : row.stop, :]), self.multiple)
-        images = images[..., row.start - top : row.stop - top, :]
+        images = pad_to_multiple(as_float(lq[..., row.start : row.stop, :]), self.multiple)
         column_weights = weights(columns, self.scale, self.blend)
         sides = images.shape[-2] * self.scale, columns[-1].stop * self.scale
         strip = images.new_zeros(*images.shape[:-2], *sides)
@@ -329,7 +328,7 @@ class Upscaler:
     def _forward(self, images: Tensor) -> Tensor:
         h, w = images.shape[-2:]
         device = self._device(images.device)
-        images = pad_to_multiple(images.detach().to(device), self.multiple)
+        images = pad_to_multiple(images.to(device), self.multiple)
         with evaluating(self.network), torch.autocast(device.type, self.dtype, enabled=self.dtype is not None):
             output = self.network(images)
         expected = *images.shape[:2], images.shape[2] * self.scale, images.shape[3] * self.scale
@@ -339,6 +338,11 @@ class Upscaler:
 
     def _device(self, default: torch.device) -> torch.device:
         return next((parameter.device for parameter in self.network.parameters()), default)
+
+
+def _between(progress: Progress, start: float, end: float, share: float) -> None:
+    """Tells of a share of a part, which lies between these shares of the whole."""
+    progress(start + share * (end - start))
 
 
 def as_float(images: Tensor) -> Tensor:

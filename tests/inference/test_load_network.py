@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from hat_arch import HAT
-from hat_arch.inference.weights import hyper_parameters, load_network
+from hat_arch.inference.weights import _ratio, hyper_parameters, load_network
 from hat_arch.models.weights import WeightsError
 from hat_arch.paper.networks import NETWORKS, build
 
@@ -52,6 +54,11 @@ def test_any_hat_is_made_again_from_its_shapes(arguments):
         lq = torch.rand(1, arguments["in_chans"], 16, 16)
         with torch.no_grad():
             assert torch.equal(again(lq), network(lq))
+
+
+def test_ratios_survive_rounding():
+    for whole, part in itertools.product(range(1, 200), range(200)):
+        assert int(whole * _ratio(part, whole)) == part
 
 
 @pytest.mark.parametrize("name", ["HAT-S", "HAT"])
