@@ -39,7 +39,15 @@ setup(
     ],
     extras_require={
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT
-        "test": ["pytest>=8", "hypothesis>=6.100", "spandrel>=0.4.2", "ruff>=0.6", "mypy>=1.11", "types-PyYAML"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
+            "spandrel>=0.4.2",
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "types-PyYAML",
+        ],
     },
     entry_points={"console_scripts": ["basicsr = hat_arch.cli:main"]},
     classifiers=[
