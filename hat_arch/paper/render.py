@@ -205,7 +205,7 @@ def latex(table: Table, found: Sequence[Block]) -> str:
         columns = "ll" + "c" * (width * len(block.sets))
         head = "".join(rf" & \multicolumn{{{width}}}{{c}}{{{escape(name)}}}" for name in block.sets)
         names = "".join(f" & {NAMES[metric]}" for metric in table.metrics) * len(block.sets)
-        parts += ["", rf"% {table.title}, x{block.scale}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        parts += ["", rf"% {escape(table.title)}, x{block.scale}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
         parts += [rf"$\times{block.scale}$ & {head} \\", rf" & {names} \\"]
         for line in block.lines:
             if line.first:

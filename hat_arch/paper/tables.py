@@ -114,9 +114,9 @@ def _runs(key: str) -> dict[int, tuple[str, ...]]:
     if network not in NETWORKS:
         return {}
     if key.endswith("_dagger"):
-        return {scale: (f"train_{network}_SRx{scale}_finetune",) for scale in SCALES}
+        return {scale: (f"train_{network}_SRx{scale}_finetune_from_ImageNet",) for scale in SCALES}
     runs = {scale: (f"train_{network}_SRx{scale}",) for scale in SCALES}
-    return {**runs, 4: (f"train_{network}_SRx4_from_SRx2", *runs[4])}
+    return {**runs, 4: (f"train_{network}_SRx4_finetune_from_SRx2", *runs[4])}
 
 
 def _main() -> Table:
