@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT
+        "paper": ["pyiqa>=0.1.10"],  # LPIPS and DISTS of the tables
         "test": ["pytest>=8", "hypothesis>=6.100", "spandrel>=0.4.2", "ruff>=0.6", "mypy>=1.11", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["basicsr = hat_arch.cli:main"]},

@@ -124,7 +124,10 @@ def _joined(cell: tuple[str, ...]) -> str:
 
 def _legend(table: Table) -> str:
     metrics = " / ".join(NAMES[metric] for metric in table.metrics)
-    return f"Paper: {table.source}, if verified. Cells: {metrics}. Difference: ours, not rounded, less paper's."
+    return (
+        f"{metrics}. Paper: {table.source}; what could not be verified is left empty. "
+        "Difference: ours before rounding minus the paper's."
+    )
 
 
 def text(table: Table, found: Sequence[Block]) -> str:
