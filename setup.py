@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT
+        "paper": ["pyiqa>=0.1.10"],  # LPIPS and DISTS of the tables
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",

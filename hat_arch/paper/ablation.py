@@ -31,8 +31,8 @@ OPTION_FILES = Path("options")
 LATEST = "models/net_g_latest.pth"
 
 FULL_PRETRAINING: dict[str, tuple[str, ...]] = {
-    "none": ("train_HAT_SRx2", "train_HAT_SRx4_from_SRx2"),
-    "same task": ("train_HAT_SRx4_ImageNet", "train_HAT_SRx4_finetune"),
+    "none": ("train_HAT_SRx2", "train_HAT_SRx4_finetune_from_SRx2"),
+    "same task": ("train_HAT_SRx4_ImageNet", "train_HAT_SRx4_finetune_from_ImageNet"),
     "multi-related-task": ("ablation_HAT_multi_task_SRx4_ImageNet", "ablation_HAT_multi_task_SRx4_finetune"),
 }
 """Option files of the study of pre-training, in their order."""

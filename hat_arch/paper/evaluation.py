@@ -199,6 +199,7 @@ def evaluate(table: Table, scales: Sequence[int], extra: Sequence[Method], setti
         jobs += sorted(of_scale, key=lambda job: methods.index(job.method))  # each network is built once
     with settings_of_torch(None):
         _run(jobs, metrics, results)
+    results.problems = list(dict.fromkeys(results.problems))
     _mean(jobs, results)
     return results
 
@@ -278,8 +279,8 @@ def _run(jobs: Sequence[_Job], metrics: Sequence[str], results: Results) -> None
                         current, enlarge = job.method, job.method.prepare()
                     assert enlarge is not None
                     known[job] = _measure(job, enlarge, metrics)
-            except (ImageError, MetricError) as error:
-                results.problems.append(f"{job}: {error}")
+            except (ImageError, MetricError) as error:  # the same for all methods
+                results.problems.append(f"{job.set_name}/{job.sample.name} ×{job.scale}: {error}")
             except (EvaluationError, WeightsError, UpscaleError) as error:
                 results.problems.append(f"{job}: {error}")
                 failed.add(job.method)

@@ -124,7 +124,10 @@ def _joined(cell: tuple[str, ...]) -> str:
 
 def _legend(table: Table) -> str:
     metrics = " / ".join(NAMES[metric] for metric in table.metrics)
-    return f"Paper: {table.source}, if verified. Cells: {metrics}. Difference: ours, not rounded, less paper's."
+    return (
+        f"{metrics}. Paper: {table.source}; what could not be verified is left empty. "
+        "Difference: ours before rounding minus the paper's."
+    )
 
 
 def text(table: Table, found: Sequence[Block]) -> str:
@@ -205,7 +208,7 @@ def latex(table: Table, found: Sequence[Block]) -> str:
         columns = "ll" + "c" * (width * len(block.sets))
         head = "".join(rf" & \multicolumn{{{width}}}{{c}}{{{escape(name)}}}" for name in block.sets)
         names = "".join(f" & {NAMES[metric]}" for metric in table.metrics) * len(block.sets)
-        parts += ["", rf"% {table.title}, x{block.scale}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        parts += ["", rf"% {escape(table.title)}, x{block.scale}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
         parts += [rf"$\times{block.scale}$ & {head} \\", rf" & {names} \\"]
         for line in block.lines:
             if line.first:

@@ -89,6 +89,14 @@ class Table:
         }
 
 
+def _readable(note: str) -> str:
+    return f"{note.replace('_dagger', '†').rstrip('.')}."
+
+
+def _conflict(number: int) -> str:
+    return _readable(conflict(number))
+
+
 def _each(name: str, scales: tuple[int, ...] = SCALES) -> dict[int, str]:
     return {scale: name.format(scale) for scale in scales}
 
@@ -114,9 +122,11 @@ def _runs(key: str) -> dict[int, tuple[str, ...]]:
     if network not in NETWORKS:
         return {}
     if key.endswith("_dagger"):
-        return {scale: (f"train_{network}_SRx{scale}_finetune",) for scale in SCALES}
+        return {scale: (f"train_{network}_SRx{scale}_finetune_from_ImageNet",) for scale in SCALES}
     runs = {scale: (f"train_{network}_SRx{scale}",) for scale in SCALES}
-    return {**runs, 4: (f"train_{network}_SRx4_from_SRx2", *runs[4])}
+    if network.startswith("HAT"):
+        runs[4] = (f"train_{network}_SRx4_finetune_from_SRx2", *runs[4])
+    return runs
 
 
 def _main() -> Table:
@@ -131,7 +141,7 @@ def _main() -> Table:
         "CVPR 2023, Table 6",
         tuple(rows),
         scales=SCALES,
-        notes=("† pre-trained on ImageNet.", *(conflict(number) for number in (1, 2, 9))),
+        notes=("† pre-trained on ImageNet.", *(_conflict(number) for number in (1, 2, 9))),
     )
 
 
@@ -165,10 +175,10 @@ _SOURCES = {
 }
 _UNVERIFIED = "The numbers of this table could not be verified and are left empty. The text says: "
 _NOTES = {
-    "window": (str(look_up("ablations/window_size/note")),),
+    "window": (_readable(look_up("ablations/window_size/note")),),
     "ocab_cab": (
         "CAB here has β = 3, as in the method; the authors' published ablation network has β = 6.",
-        conflict(11),
+        _conflict(11),
     ),
     "overlap": (f"{_UNVERIFIED}γ = 0.5 is best; 0 is a plain Transformer block; 0.25 and 0.75 gain little or lose.",),
     "cab_weight": (f"{_UNVERIFIED}α = 0.01 is best; 0 is without CAB.",),
@@ -200,7 +210,11 @@ def _pretraining() -> Table:
         Row("multi-related-task, ImageNet", f"{place}/multi_related_task_pretrain"),
         Row("multi-related-task, fine-tuned", f"{place}/multi_related_task_finetune", hat, runs={4: multi[1:]}),
     )
-    notes = (conflict(12), str(look_up(f"{place}/note")), "The network of several tasks is measured fine-tuned alone.")
+    notes = (
+        _conflict(12),
+        _readable(look_up(f"{place}/note")),
+        "The network of several tasks is measured fine-tuned alone.",
+    )
     return Table(PRETRAINING, "Pre-training strategy", "CVPR 2023, Table 7", rows, notes=notes)
 
 

@@ -123,6 +123,8 @@ def _report(results: Results) -> None:
     """What could not be measured."""
     for line in results.problems:
         print(f"basicsr: {line}", file=sys.stderr)
+    if results.problems:
+        print("basicsr: mend or replace what is named, and repeat; what was measured is kept", file=sys.stderr)
     if results.missing:
         print("missing, for more cells:")
     for line in results.missing[:SHOWN]:
