@@ -123,7 +123,7 @@ def _runs(key: str) -> dict[int, tuple[str, ...]]:
         return {}
     if key.endswith("_dagger"):
         return {scale: (f"train_{network}_SRx{scale}_finetune_from_ImageNet",) for scale in SCALES}
-    runs = {scale: (f"train_{network}_SRx{scale}",) for scale in SCALES}
+    runs: dict[int, tuple[str, ...]] = {scale: (f"train_{network}_SRx{scale}",) for scale in SCALES}
     if network.startswith("HAT"):
         runs[4] = (f"train_{network}_SRx4_finetune_from_SRx2", *runs[4])
     return runs

@@ -331,5 +331,5 @@ def test_papers_numbers_are_those_of_the_tables():
     strategy = ablation_report.paper_scores("pretraining")
     assert strategy["none"]["Urban100"] == {"psnr": 27.97, "ssim": 0.8368}
     assert strategy["same task"]["Urban100"]["psnr"] == TABLES["pretraining_strategy"]["same_task_finetune"][3][0]
-    assert ablation_report._look_up("ablations/channel_attention/without_CA/psnr") is None
+    assert ablation_report.look_up("ablations/channel_attention/without_CA/psnr") is None
     assert f"{TABLES['channel_attention']['gain_dB']['value']} dB" in ablation_report.STATEMENTS["channel_attention"]
