@@ -88,6 +88,17 @@ def test_unverified_numbers_are_known_by_their_place() -> None:
     assert facts.look_up("main_table/x4/no such") is None
 
 
+def test_a_section_is_as_verified_as_the_nearest_word_says() -> None:
+    inner = {
+        "kept": 1,
+        "unverified": 2,
+        "section": {"verified": False, "dropped": 3, "deeper": {"verified": True, "kept": 4}},
+    }
+    expected = {"kept": 1, "section": {"deeper": {"kept": 4}}}
+    assert facts._verified({"verified": True, **inner}, False) == expected
+    assert facts._verified({"verified": "partial", **inner}, True) == {"section": expected["section"]}
+
+
 def test_the_main_table_is_the_papers_to_the_last_digit() -> None:
     table = tables.TABLES["main"]
     lines = render.markdown(table, evaluation.Results(), render.blocks(table, evaluation.Results(), (4,))).splitlines()
