@@ -19,6 +19,7 @@ from .layers import DropPath, Mlp, join, pad_to_multiple, strips, upsampling
 from .window_attention import (
     Attention,
     WindowAttention,
+    overlap_size,
     overlapping_windows,
     relative_position_index,
     shift_masks,
@@ -148,11 +149,6 @@ class OCAB(Attention):
             out = self.project_out(out)
             parts.append(window_reverse(out, self.window_size, len(x), j - i, x.shape[2]))
         return join(parts)
-
-
-def overlap_size(window_size: int, overlap_ratio: float) -> int:
-    """Side of the key window, ``M_o = (1 + γ) M`` (paper equation 5; as in the official code, not as in arXiv v1)."""
-    return window_size + int(window_size * overlap_ratio)
 
 
 class HybridGroup(nn.Module):

@@ -81,6 +81,11 @@ def window_reverse(windows: Tensor, window_size: int, b: int, h: int, w: int) ->
     return x.permute(2, 1, 3, 0, 4, 5).reshape(b, h, w, -1)
 
 
+def overlap_size(window_size: int, overlap_ratio: float) -> int:
+    """Side of the key window, ``M_o = (1 + γ) M`` (paper equation 5; as in the official code, not as in arXiv v1)."""
+    return window_size + int(window_size * overlap_ratio)
+
+
 def overlapping_windows(x: Tensor, window_size: int, key_size: int) -> Tensor:
     """Like `window_partition`, with larger windows of side ``key_size``, still ``window_size`` apart.
 
