@@ -15,11 +15,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from multiprocessing import queues
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -198,13 +200,25 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterat
 
 
 def start_worker(then: Callable[[int], None] | None, number: int) -> None:
-    """Has a data-loading worker leave Ctrl-C and SIGTERM, which go to all processes, to the one that it works for."""
+    """Has a data-loading worker leave Ctrl-C and SIGTERM, which go to all processes, to the one that it works for.
+
+    It also ends if it cannot send a sample, where Python's queue would say so and leave the other side waiting forever.
+    """
+    queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)  # type: ignore[attr-defined]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_told, daemon=True).start()
     if then is not None:
         then(number)
+
+
+def _end_unsent(error: Exception, sample: Any) -> None:
+    print(f"basicsr: a data-loading worker cannot send a sample: {error}", file=sys.stderr)
+    if "AF_UNIX path too long" in str(error):
+        print(f"  set TMPDIR to a shorter path than {tempfile.gettempdir()}", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _end_when_told() -> None:

@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 import yaml
+from tiny import tiny_options
 
 CHECKS = """
 import copy, os, sys
@@ -193,11 +194,9 @@ def test_no_processes_are_refused(options, write_options, count, capsys):
 @pytest.fixture(scope="module")
 def found(demo_data, environment, tmp_path_factory):
     """What two processes found out, for each."""
-    import conftest
-
     cwd = tmp_path_factory.mktemp("checks")
     (cwd / "checks.py").write_text(CHECKS)
-    opt = conftest.options.__wrapped__(demo_data)
+    opt = tiny_options(demo_data)
     opt["train"]["optim_g"] = {"type": "SGD", "lr": 0.1}
     (cwd / "tiny.yml").write_text(yaml.safe_dump(opt))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "checks.py"]

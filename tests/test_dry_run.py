@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import torch
 import yaml
 from basicsr.data import build_dataset
-from conftest import TINY_HAT
+from tiny import TINY_HAT
 
 from hat_arch import HAT, cli, config, dry_run
 from hat_arch.data.stand_ins import stand_in
@@ -23,12 +24,13 @@ OPTIONS = Path(__file__).parents[1] / "options"
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path, monkeypatch):
     """Runs in an empty folder, and sees that nothing is written there or left in the temporary one."""
-    here, temporary = tmp_path / "here", tmp_path / "temporary"
-    here.mkdir(), temporary.mkdir()
+    here = tmp_path / "here"
+    here.mkdir()
     monkeypatch.chdir(here)
-    monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    yield
-    assert not any(here.iterdir()) and not any(temporary.iterdir())
+    with TemporaryDirectory() as temporary:  # not in tmp_path, which is too long for the sockets of workers
+        monkeypatch.setattr("tempfile.tempdir", temporary)
+        yield
+        assert not any(here.iterdir()) and not any(Path(temporary).iterdir())
 
 
 @pytest.fixture

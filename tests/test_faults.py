@@ -248,6 +248,18 @@ def test_a_dead_worker_is_said_in_one_line(launch, options, folder, how, prefetc
     assert launch(cwd, "--auto_resume", "--force_yml", "train:total_iter=8").returncode == 0
 
 
+def test_a_sample_that_cannot_be_sent_ends_the_run(launch, options, folder, tmp_path):
+    options["datasets"]["train"]["num_worker_per_gpu"] = 1
+    long = tmp_path / ("long" * 25)  # a socket's name has at most 107 characters
+    long.mkdir()
+    done = launch(folder(options), fault=f"import tempfile; tempfile.tempdir = {str(long)!r}")
+    assert done.returncode == 1
+    sent, remedy, died, _ = done.stderr.splitlines()[-4:]
+    assert sent == "basicsr: a data-loading worker cannot send a sample: AF_UNIX path too long"
+    assert remedy == f"  set TMPDIR to a shorter path than {long}"
+    assert died.startswith("basicsr: DataLoader worker (pid")
+
+
 def test_another_network_does_not_go_on(launch, options, folder):
     options["train"]["total_iter"] = 1
     cwd = folder(options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from basicsr.data import build_dataset
@@ -12,15 +14,17 @@ from hat_arch.data import demo
 from hat_arch.data.images import DataError
 
 
-def test_demo_set_is_what_basicsr_reads(demo_data):
+def test_demo_set_is_what_basicsr_reads(demo_data, tmp_path):
+    stores = tmp_path / "stores"  # LMDB opens a store once in a process, and another test may hold demo_data's
+    shutil.copytree(demo_data, stores)
     dataset = build_dataset(
         {
             "name": "demo",
             "type": "PairedImageDataset",
             "phase": "train",
             "scale": 4,
-            "dataroot_gt": str(demo_data / "train_GT.lmdb"),
-            "dataroot_lq": str(demo_data / "train_LRx4.lmdb"),
+            "dataroot_gt": str(stores / "train_GT.lmdb"),
+            "dataroot_lq": str(stores / "train_LRx4.lmdb"),
             "io_backend": {"type": "lmdb"},
             "gt_size": 192,
             "use_hflip": False,

@@ -15,6 +15,7 @@ from basicsr.metrics import calculate_ssim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tiny import TINY_HAT
 from torch import nn
 
 from hat_arch import cli
@@ -25,7 +26,6 @@ from hat_arch.paper.attribution_figure import explain
 from hat_arch.paper.facts import look_up
 from hat_arch.paper.networks import build
 from hat_arch.paper.pair import load_pair
-from tests.conftest import TINY_HAT
 
 MAPS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(0, 1, width=16))
 

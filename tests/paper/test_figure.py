@@ -12,6 +12,7 @@ import yaml
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from matplotlib import pyplot as plt
 from PIL import Image
+from tiny import TINY_HAT
 
 from hat_arch import cli
 from hat_arch.config import ConfigError
@@ -23,7 +24,6 @@ from hat_arch.paper.facts import look_up
 from hat_arch.paper.networks import build
 from hat_arch.paper.pair import load_pair
 from hat_arch.paper.trained import Trained
-from tests.conftest import TINY_HAT
 
 BOX = (10, 6, 24, 20)
 SWINIR = {**TINY_HAT, "type": "SwinIR", "depths": [2], "num_heads": [2], "upsampler": "pixelshuffle"}
