@@ -146,6 +146,7 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterat
     import basicsr.train
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
     from basicsr.utils import options
+    from torch.utils.data._utils import signal_handling
 
     from .data.sampling import DrawSampler
 
@@ -186,6 +187,8 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterat
         (basicsr.train, "build_dataloader", told(hooks.loader, build_loader)),
         (basicsr.train, "init_tb_loggers", told(hooks.logger, basicsr.train.init_tb_loggers)),
         (options, "init_dist", init_dist),
+        # a dead worker is found where the loader waits for it, not by a signal in the middle of anything else
+        (signal_handling, "_set_SIGCHLD_handler", lambda: None),
         (PrefetchGenerator, "run", prefetch),
         (PrefetchGenerator, "__next__", next_prefetched),
     ]

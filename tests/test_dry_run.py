@@ -30,7 +30,9 @@ def nothing_is_left(tmp_path, monkeypatch):
     with TemporaryDirectory() as temporary:  # not in tmp_path, which is too long for the sockets of workers
         monkeypatch.setattr("tempfile.tempdir", temporary)
         yield
-        assert not any(here.iterdir()) and not any(Path(temporary).iterdir())
+        assert not any(here.iterdir())
+        left = [path.name for path in Path(temporary).iterdir()]
+        assert not [name for name in left if not name.startswith("pymp-")]  # sockets of a worker that is just ending
 
 
 @pytest.fixture
