@@ -125,6 +125,8 @@ class Val(Section):
     precision: Literal["fp32", "bf16", "fp16", "auto"] | None = None
     """Arithmetic of the network in validation and tests; fp32 by default. bf16 and fp16 are autocast; auto is bf16
     where the device is made for it."""
+    compile: bool | None = None
+    """Whether to compile the network with torch.compile for validation and tests; pays on CUDA."""
 
 
 class Logger(Section):

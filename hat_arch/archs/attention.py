@@ -85,11 +85,10 @@ def _chunks(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Iterator[tuple[
     """Ranges of windows, and their attention weights ``(windows · heads, n, m)``, valid until the next is asked for."""
     size = max(1, SCORES_IN_CACHE // (bias.numel() * q.element_size()))
     size = -(-len(q) // -(-len(q) // size))  # chunks alike
-    biases = bias.repeat(size, 1, 1)
-    buffer = torch.empty_like(biases)
+    buffer = bias.new_empty(size, *bias.shape)
     for start in range(0, len(q), size):
         part = slice(start, min(start + size, len(q)))
         q_, k_ = q[part].flatten(0, 1), k[part].flatten(0, 1)
-        weights = buffer[: len(q_)]
-        torch.baddbmm(biases[: len(q_)], q_, k_.transpose(1, 2), alpha=scale, out=weights)
+        weights = buffer[: len(q[part])].copy_(bias).flatten(0, 1)
+        torch.baddbmm(weights, q_, k_.transpose(1, 2), alpha=scale, out=weights)
         yield part, torch.softmax(weights, -1, out=weights)

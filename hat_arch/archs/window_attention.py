@@ -137,21 +137,29 @@ class Attention(nn.Module):
 
     def project_qkv(self, x: Tensor) -> Tensor:
         """``(…, C)`` to ``(…, 3 · heads · d)``, where d is the head width with its padding."""
+        return F.linear(x, *self.padded_qkv())
+
+    def padded_qkv(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the joint projection, with zeros so that heads have a width that kernels want."""
         extra = -self.head_dim % HEAD_DIM_MULTIPLE
         weight: Tensor = self.qkv.weight
         bias: Tensor | None = self.qkv.bias
         if extra:
             weight = F.pad(weight.view(3 * self.num_heads, self.head_dim, -1), (0, 0, 0, extra)).flatten(0, 1)
             bias = None if bias is None else F.pad(bias.view(-1, self.head_dim), (0, extra)).flatten()
-        return F.linear(x, weight, bias)
+        return weight, bias
 
     def project_out(self, x: Tensor) -> Tensor:
         """``(…, heads · d)`` to ``(…, C)``."""
+        return self.proj_drop(F.linear(x, *self.padded_proj()))
+
+    def padded_proj(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the output's projection, for the padded heads."""
         extra = -self.head_dim % HEAD_DIM_MULTIPLE
         weight: Tensor = self.proj.weight
         if extra:
             weight = F.pad(weight.view(len(weight), self.num_heads, self.head_dim), (0, extra)).flatten(1)
-        return self.proj_drop(F.linear(x, weight, self.proj.bias))
+        return weight, self.proj.bias
 
     def split_heads(self, x: Tensor) -> Tensor:
         """``(N, n, heads · d)`` to ``(N, heads, n, d)``, a view."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hat_arch.archs.hat_arch import HAT
+from hat_arch.inference.prepared import Prepared
 from hat_arch.paper.networks import NETWORKS as PAPER_NETWORKS
 
 from .measure import BenchmarkError
@@ -20,6 +21,7 @@ Forward = Callable[[Tensor], Tensor]
 
 PEER, CONTEXT = "peer", "SwinIR"
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = {name: dtype if name != "fp32" else None for name, dtype in PRECISIONS.items()}
 SEED = 0
 NOISE = 0.02
 SWINIR = {key: value for key, value in PAPER_NETWORKS["SwinIR"].items() if key != "type"}
@@ -37,11 +39,16 @@ def plain(network: nn.Module, precision: str) -> Forward:
 
 
 def compiled(network: nn.Module, precision: str) -> Forward:
-    """The module under `torch.compile`, for fixed sizes."""
-    return plain(torch.compile(network, dynamic=False), precision)  # type: ignore[arg-type]
+    """`prepared` under `torch.compile`."""
+    return Prepared(network, AUTOCAST[precision], compile=True)
 
 
-VARIANTS: dict[str, Callable[[nn.Module, str], Forward]] = {"plain": plain, "compile": compiled}
+def prepared(network: nn.Module, precision: str) -> Forward:
+    """As ``basicsr upscale`` and validation run it: what depends on the weights alone is computed once."""
+    return Prepared(network, AUTOCAST[precision])
+
+
+VARIANTS: dict[str, Callable[[nn.Module, str], Forward]] = {"plain": plain, "prepared": prepared, "compile": compiled}
 """Ways to run our HAT: from the network and a key of `PRECISIONS` to its forward pass.
 
 Every one is measured beside the peer, and its output compared with the peer's; a new one needs an entry here alone.

@@ -69,7 +69,7 @@ class InferSettings:
     """``fp32``, or ``bf16`` or ``fp16`` for autocast."""
     peer_precision: str | None = None
     """The peer's; None: the same."""
-    variants: tuple[str, ...] = ("plain",)
+    variants: tuple[str, ...] = ("prepared",)
     """Keys of `VARIANTS`: how ours is run."""
     context: bool = False
     """Whether SwinIR is measured too."""
@@ -268,7 +268,7 @@ def weigh(
         forward = prepare(name, build(name, config, device), precision)
         image = make_image(size, config["in_chans"], device)
         forward(make_image(WARMUP_SIZE, config["in_chans"], device))
-        if name not in (PEER, CONTEXT, "plain"):
+        if name not in (PEER, CONTEXT, "plain", "prepared"):
             forward(image)
         return peak_memory(lambda: forward(image), device)
 

@@ -49,7 +49,7 @@ def _rows() -> Iterator[tuple[str, Row]]:
                     screen,
                     precision,
                     other,
-                    variants=("plain", "compile"),
+                    variants=("prepared", "compile"),
                     device="cuda",
                     runs=15,
                     warmups=3,
@@ -194,7 +194,7 @@ def draw(results: Mapping[str, dict[str, Any] | None]) -> Figure | None:
         for variant, speedup in plot.speedups(result["seconds"], PEER).items() if result else ():
             if variant == CONTEXT or result is None:
                 continue
-            label = name if variant == "plain" else f"{name}, {variant}"
+            label = name if variant == "prepared" else f"{name}, {variant}"
             fast[label], speed_bars[label] = speedup, ROWS[name].speed
             if result["memory"]:
                 ratio = result["memory"]["ratio"][variant]

@@ -99,7 +99,13 @@ def _add_infer(suites: argparse._SubParsersAction) -> None:
     )
     _add_precision(parser, " for both networks")
     add("--peer_precision", choices=["fp32", "bf16", "fp16"], help="another one for the peer")
-    add("--variant", nargs="+", default=["plain"], metavar="NAME", help="how ours runs: plain (default), compile")
+    add(
+        "--variant",
+        nargs="+",
+        default=["prepared"],
+        metavar="NAME",
+        help="how ours runs: prepared (default), plain, compile",
+    )
     add("--context", action="store_true", help="measure spandrel's SwinIR too; half as long again")
     add("--warmups", type=int, default=2, metavar="N", help="forward passes of each before, 2 by default")
     _add_run(parser, _infer, 7, "timed forward passes of each network")

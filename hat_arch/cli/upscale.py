@@ -46,6 +46,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="auto (default): bf16 where the device is made for it, else fp32",
     )
     parser.add_argument("--self_ensemble", action="store_true", help="mean over 8 flips and turns, in 8 times the time")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network first; pays for many images on CUDA"
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: CUDA if there is")
     parser.add_argument(
         "--format", choices=["png", "jpg", "webp"], help="of OUT (jpg: quality 95; webp: lossless); default: png"
@@ -108,6 +111,7 @@ def _upscaler(args: argparse.Namespace) -> tuple[Upscaler, int]:
         batch=args.batch,
         precision=args.precision,
         self_ensemble=args.self_ensemble,
+        compile=args.compile,
         report=say,
     )
     return upscaler, channels

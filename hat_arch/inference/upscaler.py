@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..archs.layers import pad_to_multiple
 from . import memory
+from .prepared import Prepared
 from .tiles import Span, plan, rise, weights
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,6 +34,7 @@ OPTIONS = {
     "tile_batch": "batch",
     "self_ensemble": "self_ensemble",
     "precision": "precision",
+    "compile": "compile",
 }
 """Names in an option file's ``val:``, and those of `Upscaler`'s arguments."""
 
@@ -70,6 +72,7 @@ class Upscaler:
             image is computed in fp32 from there on, and it is reported.
         self_ensemble: mean over the eight flips and transpositions of the image (of each tile), in eight times the
             time.
+        compile: whether to use `torch.compile`; for CUDA (see `hat_arch.inference.prepared.Prepared`).
         report: called with a line about what was chosen or had to change; by default a warning in the log.
     """
 
@@ -85,6 +88,7 @@ class Upscaler:
         batch: int = 1,
         precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32",
         self_ensemble: bool = False,
+        compile: bool = False,
         report: Report = LOG.warning,
     ) -> None:
         if tile not in ("auto", "whole") and (not isinstance(tile, int) or tile < 1):
@@ -108,6 +112,8 @@ class Upscaler:
             precision = "bf16" if fast_in_bf16(self._device(torch.device("cpu"))) else "fp32"
             report(f"precision: {precision}")
         self.dtype = DTYPES[precision]
+        self.compile = compile
+        self.run = Prepared(network, self.dtype, compile)
         self.model: memory.MemoryModel | None = None
         self.limit = WHOLE
         """Side of the largest tile that may be tried, once memory was not enough for another."""
@@ -315,6 +321,7 @@ class Upscaler:
                 raise UpscaleError("the network's output is not finite; its weights, or the image, are damaged")
             self.report(f"{str(self.dtype).removeprefix('torch.')} overflows in this network: fp32 from here on")
             self.dtype = None
+            self.run = Prepared(self.network, None, self.compile)
             return self._run(images)
         return output.to(images.device)
 
@@ -329,8 +336,7 @@ class Upscaler:
         h, w = images.shape[-2:]
         device = self._device(images.device)
         images = pad_to_multiple(images.to(device), self.multiple)
-        with evaluating(self.network), torch.autocast(device.type, self.dtype, enabled=self.dtype is not None):
-            output = self.network(images)
+        output = self.run(images)
         expected = *images.shape[:2], images.shape[2] * self.scale, images.shape[3] * self.scale
         if output.shape != expected:
             raise ValueError(f"of {tuple(images.shape)} the network made {tuple(output.shape)}, not {expected}")
@@ -370,15 +376,3 @@ def fast_in_bf16(device: torch.device) -> bool:
         words = set(Path("/proc/cpuinfo").read_text().split())
         return device.type == "cpu" and not words.isdisjoint({"avx512_bf16", "amx_bf16"})
     return False
-
-
-@contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module is in the mode that it was in."""
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

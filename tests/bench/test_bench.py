@@ -37,35 +37,35 @@ def test_result(tmp_path, tiny):
         *("suite", "network", "config", "size", "precision", "peer_precision", "runs", "warmups", "seconds"),
         *("time_ratio", "difference", "floor", "memory", "peak", "environment", "command"),
     }
-    peer, ours = (result["seconds"][name]["runs"] for name in ("peer", "plain"))
+    peer, ours = (result["seconds"][name]["runs"] for name in ("peer", "prepared"))
     assert len(peer) == len(ours) == 3
     assert min(peer + ours) > 0
     ratios = [b / a for a, b in zip(peer, ours)]
     spread = {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
-    assert result["time_ratio"] == {"plain": spread}
+    assert result["time_ratio"] == {"prepared": spread}
     assert result["seconds"]["peer"]["median"] == statistics.median(peer)
-    assert 0 <= result["difference"]["plain"]["relative"] <= infer.TOLERANCES["fp32"]
+    assert 0 <= result["difference"]["prepared"]["relative"] <= infer.TOLERANCES["fp32"]
 
     memory = result["memory"]["extra_mib"]
-    assert memory["peer"] > 0 and memory["plain"] > 0
-    assert result["memory"]["ratio"] == {"plain": memory["plain"] / memory["peer"]}
+    assert memory["peer"] > 0 and memory["prepared"] > 0
+    assert result["memory"]["ratio"] == {"prepared": memory["prepared"] / memory["peer"]}
     assert set(result["environment"]["versions"]) == {"python", "torch", "spandrel", "hat_arch"}
     assert infer.default_path(result) == Path("experiments/benchmarks/infer_tiny_16x24_fp32_cpu.json")
 
     printed = infer.report(result)
-    assert f"{1 / spread['median']:.2f}" in printed and f"{result['memory']['ratio']['plain']:.2f}" in printed
+    assert f"{1 / spread['median']:.2f}" in printed and f"{result['memory']['ratio']['prepared']:.2f}" in printed
     assert result["command"] in printed and result["environment"]["date"] in printed
 
 
 def test_bf16(tiny):
     result = infer.run(settings(precision="bf16", runs=1), tiny)
-    assert result["difference"]["plain"]["relative"] > infer.TOLERANCES["fp32"], "autocast was not in force"
+    assert result["difference"]["prepared"]["relative"] > infer.TOLERANCES["fp32"], "autocast was not in force"
     assert result["memory"] is None
 
 
 def test_another_precision_for_the_peer(tiny):
     result = infer.run(settings(precision="bf16", peer_precision="fp32", runs=1), tiny)
-    assert result["floor"]["peer"]["precision"] == "fp32" and result["floor"]["plain"]["precision"] == "bf16"
+    assert result["floor"]["peer"]["precision"] == "fp32" and result["floor"]["prepared"]["precision"] == "bf16"
     assert set(result["peak"]) == {"fp32", "bf16"}
     assert infer.default_path(result).name == "infer_tiny_16x24_bf16_vs_fp32_cpu.json"
     assert "bf16 against fp32" in infer.report(result)
@@ -77,11 +77,11 @@ def test_context_and_a_variant_of_ones_own(tiny, monkeypatch):
     monkeypatch.setattr(candidates, "SWINIR", small)
     monkeypatch.setattr(infer, "in_fresh_process", lambda function, *args: function(*args))
     monkeypatch.setitem(candidates.VARIANTS, "mine", lambda network, precision: candidates.plain(network, precision))
-    chosen = settings(variants=("plain", "mine"), context=True, memory_size=(64, 64), runs=1)
+    chosen = settings(variants=("prepared", "mine"), context=True, memory_size=(64, 64), runs=1)
     result = infer.run(chosen, tiny)
-    assert list(result["seconds"]) == list(result["memory"]["extra_mib"]) == ["peer", "plain", "mine", "SwinIR"]
-    assert set(result["difference"]) == {"plain", "mine"}
-    assert result["floor"]["SwinIR"]["flops"] != result["floor"]["plain"]["flops"]
+    assert list(result["seconds"]) == list(result["memory"]["extra_mib"]) == ["peer", "prepared", "mine", "SwinIR"]
+    assert set(result["difference"]) == {"prepared", "mine"}
+    assert result["floor"]["SwinIR"]["flops"] != result["floor"]["prepared"]["flops"]
     assert "SwinIR" in infer.report(result)
 
 
@@ -99,7 +99,7 @@ def nan(network, precision):
 def test_wrong_result_is_refused(variant, monkeypatch, tiny):
     monkeypatch.setitem(candidates.VARIANTS, "other", variant)
     with pytest.raises(measure.WrongResultError, match=r"^other: "):
-        infer.run(settings(variants=("plain", "other")), tiny)
+        infer.run(settings(variants=("prepared", "other")), tiny)
 
 
 def test_out_of_memory_is_one_line(monkeypatch, tiny):
@@ -193,7 +193,7 @@ def test_command_line(tiny, tmp_path, capsys, run_cli):
     result = json.loads(out.read_text(encoding="utf-8"))
     assert result["size"] == [16, 16]
     assert result["command"] == "basicsr bench infer --network HAT --size 16 16 --no_memory --precision fp32 " + (
-        "--variant plain --device cpu --runs 1 --warmups 2"
+        "--variant prepared --device cpu --runs 1 --warmups 2"
     )
     assert str(out) in capsys.readouterr().out
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")

@@ -47,9 +47,16 @@ def test_quick_is_short_and_says_all(tmp_path, passes, run_cli, capsys):
     assert {part["suite"] for part in result["results"].values()} == {"infer", "train", "data", "tile", "scaling"}
     assert [result["results"][f"infer {p}"]["precision"] for p in ("fp32", "bf16")] == ["fp32", "bf16"]
     table = capsys.readouterr().out
-    for start in ("infer fp32, HAT, plain", "infer bf16", "train, HAT-S, bf16", "data: LMDB of PNG", "tile", "scaling"):
+    for start in (
+        "infer fp32, HAT, prepared",
+        "infer bf16",
+        "train, HAT-S, bf16",
+        "data: LMDB of PNG",
+        "tile",
+        "scaling",
+    ):
         assert f"\n{start}" in table
-    ratio = result["results"]["infer fp32"]["time_ratio"]["plain"]["median"]
+    ratio = result["results"]["infer fp32"]["time_ratio"]["prepared"]["median"]
     assert f"{1 / ratio:.2f}× as fast" in table and "slope" in table
     assert (tmp_path / "q.png").read_bytes().startswith(b"\x89PNG")
 

@@ -105,8 +105,8 @@ def test_table_by_the_command(tmp_path, tiny, run_cli, capsys, monkeypatch):
     assert run_cli(*words) == 0
     table = capsys.readouterr().out
     result = json.loads((tmp_path / "small.json").read_text())
-    speed = f"**{1 / result['time_ratio']['plain']['median']:.2f}**"
-    assert f"| small | 16×16 | plain | {speed} | ≥ 0.0 | unmeasured | ≤ 0.5 |" in table
+    speed = f"**{1 / result['time_ratio']['prepared']['median']:.2f}**"
+    assert f"| small | 16×16 | prepared | {speed} | ≥ 0.0 | unmeasured | ≤ 0.5 |" in table
     assert f"- small: `{result['command']}`; " in table
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
 
