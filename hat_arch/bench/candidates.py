@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from hat_arch import allocator
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.inference.prepared import Prepared
 from hat_arch.paper.networks import NETWORKS as PAPER_NETWORKS
@@ -19,6 +20,7 @@ from .measure import BenchmarkError
 Forward = Callable[[Tensor], Tensor]
 """One forward pass, without gradients, of ``(1, in_chans, H, W)``."""
 
+T = TypeVar("T")
 PEER, CONTEXT = "peer", "SwinIR"
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AUTOCAST = {name: dtype if name != "fp32" else None for name, dtype in PRECISIONS.items()}
@@ -101,7 +103,18 @@ def build(name: str, config: Mapping[str, Any], device: torch.device) -> nn.Modu
 
 def prepare(name: str, network: nn.Module, precision: str) -> Forward:
     """The forward pass of a candidate whose network is built."""
-    return VARIANTS.get(name, plain)(network, precision)
+    return with_allocator(name, VARIANTS.get(name, plain)(network, precision))
+
+
+def with_allocator(name: str, call: Callable[..., T]) -> Callable[..., T]:
+    """``call``, for ours with memory kept as by ``basicsr``, for others with glibc as it comes."""
+    choose = allocator.usual if name in (PEER, CONTEXT) else allocator.keep
+
+    def chosen(*args: Any) -> T:
+        choose()
+        return call(*args)
+
+    return chosen
 
 
 def make_image(size: tuple[int, int], channels: int, device: torch.device) -> Tensor:

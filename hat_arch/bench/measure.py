@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib.metadata
 import json
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from hat_arch import allocator
 from hat_arch.data.images import digest
 from hat_arch.models.training_state import write_bytes
 
@@ -148,7 +148,7 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
 
     if not STATUS.exists():
         raise BenchmarkError("memory on a CPU can be measured on Linux only; pass --no_memory to measure time alone")
-    _return_free_memory()
+    allocator.hand_back()  # else the call would reuse it and seem to need less
     try:
         CLEAR_REFS.write_text("5")
     except OSError:
@@ -180,13 +180,6 @@ def _peak_by_sampling(call: Callable[[], object]) -> PeakMemory:
 def _status_mib(key: str) -> float:
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return int(line.split()[1]) / 1024
-
-
-def _return_free_memory() -> None:
-    """Has glibc hand back what was freed, else the call would reuse it and seem to need less."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def in_fresh_process(function: Callable[..., T], *args: object) -> T:

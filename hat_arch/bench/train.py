@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from hat_arch.models.hat_model import HATModel
 
 from . import NETWORKS, plot
-from .candidates import PEER, require_peer
+from .candidates import PEER, require_peer, with_allocator
 from .measure import (
     PeakMemory,
     WrongResultError,
@@ -161,7 +161,7 @@ def make_step(
         model.optimize_parameters(1)
         return model.log_dict["l_pix"]
 
-    return step
+    return with_allocator(name, step)
 
 
 def _peer_model(opt: dict[str, Any]) -> SRModel:

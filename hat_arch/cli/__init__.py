@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .. import __version__, plugins
+from .. import __version__, allocator, plugins
 from ..config import ConfigError
 from ..data.images import DataError
 from ..inference.upscaler import UpscaleError
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         told how, 130 stopped by Ctrl-C.
     """
     args = build_parser().parse_args(argv)
+    allocator.keep()
     args.installed_plugins, broken = plugins.load_installed()
     for line in broken:
         print(f"basicsr: {line}", file=sys.stderr)

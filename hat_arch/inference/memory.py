@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .. import allocator
+
 MEMINFO = Path("/proc/meminfo")
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
@@ -33,6 +35,7 @@ def available(device: torch.device) -> int | None:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type != "cpu" or not MEMINFO.exists():
         return None
+    allocator.hand_back()
     fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
     return min([1024 * int(fields["MemAvailable"].split()[0]), *_left_in_cgroups()])
 

@@ -33,7 +33,7 @@ def load_network(path: Path, param_key: str | None = None, network: dict[str, An
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     try:
-        state = _choose(read_weights(path), param_key)
+        state = choose(read_weights(path), param_key)
         net = _build(network, state)
         if not (fit := fitting(state, net.state_dict())).complete:
             what = f"do not fit {network['type']}" if network else "are of no HAT that this package knows"
@@ -54,7 +54,8 @@ def _build(network: dict[str, Any] | None, state: Weights) -> nn.Module:
         raise WeightsError(f"{name} cannot be built: {' '.join(str(error).split())}") from error
 
 
-def _choose(content: dict[str, Weights], key: str | None) -> Weights:
+def choose(content: dict[str, Weights], key: str | None) -> Weights:
+    """The weights of a file's content by this name; without one, the averaged, the plain, or the only ones."""
     there = [name for name, weights in content.items() if weights]
     wanted = [key] if key else [*KEYS, *(there if len(there) == 1 else [])]
     for name in wanted:
@@ -74,9 +75,7 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
         WeightsError: these are no HAT's.
     """
     if missing := [name for name in ESSENTIAL if name not in state]:
-        raise WeightsError(
-            f"holds no HAT: it has no {missing[0]}; for another network give its option file with --arch_opt"
-        )
+        raise WeightsError(f"holds no HAT: it has no {missing[0]}; another network needs its option file")
     embed_dim, in_chans = state["conv_first.weight"].shape[:2]
     window, key_window = (math.isqrt(side) for side in state["relative_position_index_OCA"].shape)
     depths, heads = zip(*(_group(state, i) for i in range(_count(state, "layers."))))

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
 from .. import report
+from ..bench.candidates import CONTEXT, PEER
 from ..data.images import DataError
 from ..data.resize import imresize
 from .complexity import count
@@ -52,7 +53,7 @@ class Patch:
 def patches(gt: Image, lr: Image, box: tuple[int, int, int, int], networks: list[Trained]) -> list[Patch]:
     """LR (pixels repeated), bicubic (MATLAB's), each network, and GT, at a patch.
 
-    The whole LR image is upscaled. PSNR and SSIM are those of the patch, on the Y channel, as in the papers' figures.
+    The whole LR image is upscaled. PSNR and SSIM are those of the patch, on the Y channel, without a border.
 
     Args:
         box: left, top, width and height of the patch in ``gt``.
@@ -180,21 +181,24 @@ def points(dataset: str, scale: int, latencies: Latencies | None) -> list[Point]
 
 
 def read_latencies(folder: Path, scale: int) -> Latencies | None:
-    """Median times of our networks from ``infer_*.json`` in fp32, of the setting with most networks; None below two.
+    """Median times of our networks in fp32, by ``basicsr bench infer`` or ``table``.
+
+    Those of the setting with most networks; None below two.
 
     Raises:
         DataError: a file there is no benchmark.
     """
     settings: dict[str, dict[str, float]] = {}
-    for file in sorted(folder.glob("infer_*.json")):
+    for file in sorted(folder.glob("*.json")):
         try:
             result = json.loads(file.read_text(encoding="utf-8"))
-            size = "×".join(map(str, result["size"]))
-            setting = f"{size}, {result['environment']['device_name']}"
-            if result["precision"] == "fp32" and result["config"]["upscale"] == scale:
-                settings.setdefault(setting, {})[result["network"]] = 1000 * result["seconds"]["ours"]["median"]
+            if result["suite"] != "infer" or result["precision"] != "fp32" or result["config"]["upscale"] != scale:
+                continue
+            setting = f"{'×'.join(map(str, result['size']))}, {result['environment']['device_name']}"
+            fastest = min(s["median"] for name, s in result["seconds"].items() if name not in (PEER, CONTEXT))
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file}: is no result of basicsr bench infer ({error})") from error
+            raise DataError(f"{file}: is no result of basicsr bench ({error})") from error
+        settings.setdefault(setting, {})[result["network"]] = 1000 * fastest
     setting, times = max(settings.items(), key=lambda item: len(item[1]), default=("", {}))
     return Latencies(setting, times) if len(times) > 1 else None
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from .. import config
 from ..archs.layers import pad_to_multiple
 from ..config import ConfigError
+from ..inference.weights import Weights, choose, hyper_parameters
 from ..models.weights import WeightsError, fitting, read_weights
 from .networks import NETWORKS, Options, build, network_options, scale_of
 
-HOW = "give NAME=WEIGHTS, NAME one of " + ", ".join(NETWORKS) + ", or an option file"
+HOW = "give NAME=WEIGHTS, NAME one of " + ", ".join(NETWORKS) + ", a HAT's weights alone, or an option file"
 SEED = 0  # of untrained networks
 
 
@@ -48,7 +49,8 @@ def load_all(specs: list[str], scale: int, untrained: bool = False) -> list[Trai
     """Loads what ``--arch`` names, in order, each under its own label.
 
     Args:
-        specs: each ``NAME=WEIGHTS``, ``[LABEL=]OPTIONS.yml``, or with ``untrained`` also a NAME alone.
+        specs: each ``NAME=WEIGHTS``, the weights of a HAT alone, ``[LABEL=]OPTIONS.yml``, or with ``untrained`` also a
+            NAME alone.
         scale: what all of them must enlarge by.
         untrained: give fresh weights to those that name no file.
 
@@ -71,11 +73,22 @@ def load(spec: str, scale: int, untrained: bool = False) -> Trained:
     label, equals, file = spec.partition("=") if "=" in spec else ("", "", spec)
     if Path(file).suffix in (".yml", ".yaml"):
         return _from_option_file(Path(file), label, untrained)
-    # A file of HAT weights alone belongs here, once they tell their own hyper-parameters.
+    if not equals and Path(file).suffix in (".pth", ".safetensors"):
+        return _from_weights(Path(file), untrained)
     name = label or file
     if name not in NETWORKS:
         raise ConfigError(f"--arch {spec}: unknown network '{name}'; {HOW}")
     return _prepared(name, network_options(name, scale), Path(file) if equals else None, None, untrained)
+
+
+def _from_weights(file: Path, untrained: bool) -> Trained:
+    """A HAT by its weights alone."""
+    state = _read(file, file.stem)
+    try:
+        options = {"type": "HAT", **hyper_parameters(state)}
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from error
+    return _prepared(file.stem, options, file, None, untrained)
 
 
 def _from_option_file(file: Path, label: str, untrained: bool) -> Trained:
@@ -110,18 +123,19 @@ def _prepared(label: str, options: Options, file: Path | None, key: str | None, 
     return Trained(label, network, options, str(file or "untrained"))
 
 
-def _weights_for(network: nn.Module, label: str, file: Path, key: str | None) -> dict[str, Tensor]:
-    """The weights of a file under ``key``, by default the averaged ones if it has them; all must fit."""
+def _weights_for(network: nn.Module, label: str, file: Path, key: str | None) -> Weights:
+    """The weights of a file; all must fit."""
+    state = _read(file, label, key)
+    if not (fit := fitting(state, network.state_dict())).complete:
+        raise WeightsError(f"{file}: does not fit {label}: {'; '.join(fit.lines())}")
+    return state
+
+
+def _read(file: Path, label: str, key: str | None = None) -> Weights:
+    """The weights of a file under ``key``, by default the averaged ones if it has them."""
     if not file.is_file():
         raise ConfigError(f"{label}: no file '{file}'")
     try:
-        content = read_weights(file)
+        return choose(read_weights(file), key)
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
-    for name in (key, "params_ema", "params"):
-        if name in content:
-            fit = fitting(content[name], network.state_dict())
-            if not fit.complete:
-                raise WeightsError(f"{file}: does not fit {label}: {'; '.join(fit.lines())}")
-            return content[name]
-    raise WeightsError(f"{file}: has no params or params_ema; it has: {', '.join(content) or 'none'}")

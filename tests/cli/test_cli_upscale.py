@@ -159,7 +159,7 @@ def test_another_network_by_its_option_file(hat, run, tmp_path):
     options.pop("squeeze_factor")
     network = build(options).eval()
     torch.save(network.state_dict(), "hat.pth")
-    assert "give its option file with --arch_opt" in run("photos", "large")[2]
+    assert "another network needs its option file" in run("photos", "large")[2]
     (tmp_path / "it.yml").write_text(yaml.safe_dump({"scale": 2, "network_g": options}))
     assert run("photos/a.png", "large", "--arch_opt", "it.yml")[0] == 0
     image = torch.from_numpy(cv2.imread("photos/a.png")[..., ::-1].copy()).permute(2, 0, 1)[None] / 255

@@ -106,7 +106,7 @@ def test_another_network_needs_its_options(tmp_path):
     torch.save({"params": build(options).state_dict()}, tmp_path / "it.pth")
     assert type(load_network(tmp_path / "it.pth", network=options)).__name__ == "MSRResNet"
     for network, message in (
-        (None, "holds no HAT: .*--arch_opt"),
+        (None, "holds no HAT: .*needs its option file"),
         ({**options, "num_feat": 9}, "do not fit MSRResNet: .*of another shape"),
         ({**options, "num_feet": 9}, "cannot be built: .*num_feet"),
     ):

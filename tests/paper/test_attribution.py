@@ -276,6 +276,7 @@ def test_untrained_networks_only_if_asked_for(image, tmp_path, capsys, monkeypat
         ([], "--arch is missing"),
         (["--arch", "HUT=x.pth"], "--arch HUT=x.pth: unknown network 'HUT'"),
         (["--arch", "HAT=none.pth"], "HAT: no file 'none.pth'"),
+        (["--arch", "none.safetensors"], "none: no file 'none.safetensors'"),
         (["--arch", "FILE", "--arch", "FILE"], "--arch: two are called 'tiny'"),
         (["--arch", "FILE", "--scale", "2"], "--arch tiny: enlarges by 4, not by --scale 2"),
         (["--arch", "FILE", "--window", "40"], "--at: 40x40 pixels at 16,12 do not lie inside"),

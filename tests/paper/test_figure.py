@@ -118,7 +118,7 @@ def test_strip_command(archs, image, tmp_path, capsys, monkeypatch):
     arguments = [a for n in range(archs) for a in ("--arch", f"n{n}=tiny.yml")]
     assert cli.main(["paper", "figure", "strip", str(image), "--at", "10,6,24,20", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == archs + 3
+    assert len(lines) == 2 * archs + 3
     assert lines[-1] == "results/paper/strip_picture_10_6_24_20.png"
     assert cv2.imread(lines[-1]) is not None
 
@@ -163,13 +163,15 @@ def test_points_are_the_papers_numbers():
 
 
 def benchmark(network: str, median: float, precision: str = "fp32", size: int = 64) -> str:
-    result = {"network": network, "size": [size, size], "precision": precision, "config": {"upscale": 4},
-              "seconds": {"ours": {"median": median}}, "environment": {"device_name": "a CPU"}}  # fmt: skip
+    seconds = {name: {"median": factor * median} for name, factor in (("peer", 0.5), ("plain", 2), ("prepared", 1))}
+    result = {"suite": "infer", "network": network, "size": [size, size], "precision": precision,
+              "config": {"upscale": 4}, "seconds": seconds, "environment": {"device_name": "a CPU"}}  # fmt: skip
     return json.dumps(result)
 
 
 def test_latencies_are_those_of_one_setting(tmp_path):
     (tmp_path / "infer_a.json").write_text(benchmark("HAT", 1.5))
+    (tmp_path / "data.json").write_text('{"suite": "data"}')
     assert figure.read_latencies(tmp_path, 4) is None
     (tmp_path / "infer_b.json").write_text(benchmark("HAT-S", 0.75))
     (tmp_path / "infer_c.json").write_text(benchmark("HAT-L", 9, "bf16"))
@@ -180,7 +182,7 @@ def test_latencies_are_those_of_one_setting(tmp_path):
     times = {p.name: p.milliseconds for p in figure.points("Set5", 4, found) if p.milliseconds}
     assert times == {"HAT": 1500, "HAT-S": 750}
     (tmp_path / "infer_e.json").write_text('{"size": 3}')
-    with pytest.raises(DataError, match=r"infer_e.json: is no result of basicsr bench infer"):
+    with pytest.raises(DataError, match=r"infer_e.json: is no result of basicsr bench"):
         figure.read_latencies(tmp_path, 4)
 
 
@@ -230,6 +232,19 @@ def test_averaged_weights_are_preferred(two_sets, monkeypatch, tmp_path):
     loaded = trained.load(str(tmp_path / "o.yml"), 4)
     assert torch.equal(loaded.network.conv_first.weight, plain["conv_first.weight"])
     assert loaded.label == "o"
+
+
+def test_a_hat_is_known_by_its_weights_alone(two_sets, tmp_path):
+    file, _, averaged = two_sets
+    loaded = trained.load(str(file), 4)
+    assert (loaded.label, loaded.scale, loaded.weights) == ("two", 4, str(file))
+    network = build(TINY_HAT).eval()
+    network.load_state_dict(averaged)
+    image = torch.rand(1, 3, 9, 10)
+    assert torch.allclose(loaded(image), network(image), rtol=0, atol=1e-6)
+    torch.save({"params": {"weight": torch.ones(1)}}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other.pth: holds no HAT: .* another network needs its option file"):
+        trained.load(str(tmp_path / "other.pth"), 4)
 
 
 def test_weights_of_another_network_are_refused(two_sets, monkeypatch):

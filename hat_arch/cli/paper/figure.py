@@ -63,6 +63,8 @@ def _strip(args: argparse.Namespace) -> int:
     gt, lr = load_pair(args.image, args.scale, "matlab")
     check_inside("--at", args.at, gt, args.image)
     networks = trained.load_all(args.arch, args.scale)
+    for network in networks:
+        print(f"{network.label}: {network.weights}")
     found = figure.patches(gt, lr, args.at, networks)
     rows = [[p.name, f"{p.psnr:.2f}", f"{p.ssim:.4f}"] for p in found if p.psnr is not None]
     print(table(["of the patch, on luma", "PSNR", "SSIM"], rows))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 ARCH = (
     "a network: NAME=WEIGHTS with a name of the papers (HAT-S, HAT, HAT-L, SwinIR, RCAN, EDSR, EDSR-baseline, RRDBNet, "
-    "MSRResNet), or [LABEL=]OPTIONS.yml, with its path: pretrain_network_g or what its own training left in "
-    "experiments/; again for each network"
+    "MSRResNet); the weights of a HAT alone; or [LABEL=]OPTIONS.yml, with its path: pretrain_network_g or what its own "
+    "training left in experiments/; again for each network"
 )
 
 
