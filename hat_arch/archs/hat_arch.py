@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .layers import DropPath, Mlp, join, pad_to_multiple, strips, upsampling
+from .layers import ChannelAttention, DropPath, Mlp, join, pad_to_multiple, strips, upsampling
 from .window_attention import (
     Attention,
     WindowAttention,
@@ -28,23 +28,8 @@ from .window_attention import (
 )
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
-
-
-class ChannelAttention(nn.Module):
-    """Scales each channel by a gate computed from the channels' means (RCAN; paper section 3.2)."""
-
-    def __init__(self, num_feat: int, squeeze_factor: int) -> None:
-        super().__init__()
-        self.attention = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(num_feat, num_feat // squeeze_factor, 1),
-            nn.ReLU(),
-            nn.Conv2d(num_feat // squeeze_factor, num_feat, 1),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.attention(x)
+RECONSTRUCTION_REACH = 3  # rows of its input that an output pixel depends on, above and below, at any scale
+RECONSTRUCTED_ROWS = 32  # at a time, or a multiple
 
 
 class CAB(nn.Module):
@@ -376,8 +361,7 @@ class HAT(nn.Module):
         x = (x - mean) * self.img_range
         x = self.conv_first(x)
         x = x + self.conv_after_body(self.forward_features(x))
-        x = self.conv_last(self.upsample(self.conv_before_upsample(x)))
-        x = x / self.img_range + mean
+        x = self.reconstruct(x) / self.img_range + mean
         return x[..., : h * self.upscale, : w * self.upscale]
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -389,6 +373,20 @@ class HAT(nn.Module):
         for layer in self.layers:
             x = layer(x, self.relative_position_index_SA, self.relative_position_index_OCA, self.shift_masks)
         return self.norm(x).permute(0, 3, 1, 2)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """What follows the groups: ``(B, C, H, W)`` to ``(B, in_chans, H · upscale, W · upscale)``.
+
+        In strips of rows as `strips` says, since its features grow with the square of the scale and would be most of
+        the memory. Neighbouring strips share as many rows as the convolutions reach, so the result is the same.
+        """
+        parts = []
+        for start, stop in strips(x.permute(0, 2, 3, 1), RECONSTRUCTED_ROWS):
+            top = max(0, start - RECONSTRUCTION_REACH)
+            part = self.conv_before_upsample(x[:, :, top : stop + RECONSTRUCTION_REACH])
+            part = self.conv_last(self.upsample(part))
+            parts.append(part[:, :, (start - top) * self.upscale : (stop - top) * self.upscale])
+        return join(parts, 2)
 
     @staticmethod
     def _position_embedding(embedding: Tensor, x: Tensor) -> Tensor:

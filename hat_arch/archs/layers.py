@@ -28,6 +28,23 @@ class Mlp(nn.Module):
         return self.drop(self.fc2(self.drop(x)))
 
 
+class ChannelAttention(nn.Module):
+    """Scales each channel by a gate computed from the channels' means (RCAN; paper section 3.2)."""
+
+    def __init__(self, num_feat: int, squeeze_factor: int) -> None:
+        super().__init__()
+        self.attention = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(num_feat, num_feat // squeeze_factor, 1),
+            nn.ReLU(),
+            nn.Conv2d(num_feat // squeeze_factor, num_feat, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.attention(x)
+
+
 class DropPath(nn.Module):
     """Stochastic depth: in training, drops the branch of a sample with probability ``rate``."""
 

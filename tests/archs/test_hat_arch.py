@@ -1,5 +1,6 @@
 """HAT beside spandrel's copy of the official network, and everything that is asked of a module in training and use."""
 
+import contextlib
 import copy
 import functools
 import io
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import hat_arch.archs.hat_arch as hat_module
 from hat_arch import HAT
 from hat_arch.archs import layers
 from hat_arch.archs.hat_arch import OCAB, overlap_size
@@ -93,9 +95,11 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float, reach: Tenso
     assert (actual - expected).abs().max() <= tolerance * (high - low)
 
 
+@contextlib.contextmanager
 def small_strips():
     """Has the no-grad path go through an image of any size in several parts."""
-    return mock.patch.object(layers, "STRIP_TOKENS_CPU", 1)
+    with mock.patch.object(layers, "STRIP_TOKENS_CPU", 1), mock.patch.object(hat_module, "RECONSTRUCTED_ROWS", 2):
+        yield
 
 
 def assert_same_gradients(ours: nn.Module, oracle: nn.Module, tolerance: float) -> None:
