@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .layers import ChannelAttention, DropPath, Mlp, join, pad_to_multiple, strips, upsampling
+from .layers import ChannelAttention, DropPath, Mlp, add, join, pad_to_multiple, strips, upsampling
 from .window_attention import (
     Attention,
     WindowAttention,
@@ -86,10 +86,11 @@ class HAB(nn.Module):
 
     def forward(self, x: Tensor, index: Tensor, masks: Tensor) -> Tensor:
         y = self.norm1(x)
-        x = x + self.drop_path(self.attn(y, index, self.shift_size, masks))
+        x = add(x, self.drop_path(self.attn(y, index, self.shift_size, masks)))
         if self.conv_block is not None:
-            x = x.add(self.conv_block(y), alpha=self.conv_scale)
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+            x = add(x, self.conv_block(y), self.conv_scale)
+        del y
+        return add(x, self.drop_path(self.mlp(self.norm2(x))))
 
 
 class OCAB(Attention):
@@ -115,25 +116,26 @@ class OCAB(Attention):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
-        x = x + self.cross_attention(self.norm1(x), index)
-        return x + self.mlp(self.norm2(x))
+        x = add(x, self.cross_attention(self.norm1(x), index))
+        return add(x, self.mlp(self.norm2(x)))
 
     def cross_attention(self, x: Tensor, index: Tensor) -> Tensor:
         """Attention from each window to the key window around it (paper equation 5); beyond the map are zeros."""
         before = (self.key_size - self.window_size) // 2
         after = self.key_size - self.window_size - before
-        qkv = self.project_qkv(x)
-        q, kv = qkv.tensor_split([qkv.shape[-1] // 3], -1)
-        kv = F.pad(kv, (0, 0, before, after, before, after))
+        height = x.shape[1]
         bias = self.position_bias(index)
-        parts = []
-        for i, j in strips(x, self.window_size):
-            k, v = overlapping_windows(kv[:, i : j + before + after], self.window_size, self.key_size).chunk(2, -1)
-            q_ = window_partition(q[:, i:j], self.window_size)
-            out = self.attend(self.split_heads(q_), self.split_heads(k), self.split_heads(v), bias)
-            out = self.project_out(out)
-            parts.append(window_reverse(out, self.window_size, len(x), j - i, x.shape[2]))
-        return join(parts)
+
+        def attended(i: int, j: int) -> Tensor:
+            top, bottom = max(0, i - before), min(height, j + after)
+            q, k, v = self.project_qkv(x[:, top:bottom]).chunk(3, -1)
+            q = window_partition(q[:, i - top : j - top], self.window_size)
+            margins = (0, 0, before, after, before - (i - top), after - (bottom - j))
+            k, v = (overlapping_windows(F.pad(z, margins), self.window_size, self.key_size) for z in (k, v))
+            out = self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), bias)
+            return window_reverse(self.project_out(out), self.window_size, len(x), j - i, x.shape[2])
+
+        return join((attended(i, j) for i, j in strips(x, self.window_size)), height)
 
 
 class HybridGroup(nn.Module):
@@ -167,7 +169,7 @@ class RHAG(nn.Module):
 
     def forward(self, x: Tensor, *shared: Tensor) -> Tensor:
         y = self.residual_group(x, *shared)
-        return x + self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return add(x, self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
 def residual_conv(dim: int, resi_connection: str) -> nn.Module:
@@ -360,7 +362,7 @@ class HAT(nn.Module):
         mean = self.mean.to(x.dtype)
         x = (x - mean) * self.img_range
         x = self.conv_first(x)
-        x = x + self.conv_after_body(self.forward_features(x))
+        x = add(x, self.conv_after_body(self.forward_features(x)))
         x = self.reconstruct(x) / self.img_range + mean
         return x[..., : h * self.upscale, : w * self.upscale]
 
@@ -380,13 +382,14 @@ class HAT(nn.Module):
         In strips of rows as `strips` says, since its features grow with the square of the scale and would be most of
         the memory. Neighbouring strips share as many rows as the convolutions reach, so the result is the same.
         """
-        parts = []
-        for start, stop in strips(x.permute(0, 2, 3, 1), RECONSTRUCTED_ROWS):
+
+        def reconstructed(start: int, stop: int) -> Tensor:
             top = max(0, start - RECONSTRUCTION_REACH)
-            part = self.conv_before_upsample(x[:, :, top : stop + RECONSTRUCTION_REACH])
-            part = self.conv_last(self.upsample(part))
-            parts.append(part[:, :, (start - top) * self.upscale : (stop - top) * self.upscale])
-        return join(parts, 2)
+            part = self.upsample(self.conv_before_upsample(x[:, :, top : stop + RECONSTRUCTION_REACH]))
+            return self.conv_last(part)[:, :, (start - top) * self.upscale : (stop - top) * self.upscale]
+
+        ranges = strips(x.permute(0, 2, 3, 1), RECONSTRUCTED_ROWS)
+        return join((reconstructed(*rows) for rows in ranges), x.shape[2] * self.upscale, 2)
 
     @staticmethod
     def _position_embedding(embedding: Tensor, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,17 @@ class Mlp(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:  # B, H, W, C
-        return join([self.narrow(F.gelu(self.fc1(x[:, i:j]))) for i, j in strips(x)])
+        return join((self.narrow(F.gelu(self.fc1(x[:, i:j]))) for i, j in strips(x)), x.shape[1])
 
     def narrow(self, x: Tensor) -> Tensor:
         return self.drop(self.fc2(self.drop(x)))
 
 
 class ChannelAttention(nn.Module):
-    """Scales each channel by a gate computed from the channels' means (RCAN; paper section 3.2)."""
+    """Scales each channel by a gate computed from the channels' means (RCAN; paper section 3.2).
+
+    Without gradients in place.
+    """
 
     def __init__(self, num_feat: int, squeeze_factor: int) -> None:
         super().__init__()
@@ -42,7 +46,13 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.attention(x)
+        if keeps_all():
+            return x * self.attention(x)
+        rows = strips(x.permute(0, 2, 3, 1))  # PyTorch's mean would hold all of a bf16 map in fp32
+        precise = torch.promote_types(x.dtype, torch.float32)
+        sums = [x[:, :, i:j].sum((2, 3), dtype=precise, keepdim=True) for i, j in rows]
+        mean = torch.stack(sums).sum(0) / x[0, 0].numel()
+        return x.mul_(self.attention[1:](mean.to(x.dtype)))
 
 
 class DropPath(nn.Module):
@@ -66,16 +76,41 @@ def strips(x: Tensor, multiple: int = 1) -> list[tuple[int, int]]:
     CPU it stays in the cache. For training, and for compilers that plan memory themselves, it is one range.
     """
     b, h, w, _ = x.shape
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if keeps_all():
         return [(0, h)]
     budget = STRIP_TOKENS_CPU if x.device.type == "cpu" else STRIP_TOKENS
     rows = max(1, budget // (b * w * multiple)) * multiple
     return [(start, min(start + rows, h)) for start in range(0, h, rows)]
 
 
-def join(parts: list[Tensor], dim: int = 1) -> Tensor:
-    """`torch.cat` that does not copy a single part."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+def join(parts: Iterable[Tensor], size: int, dim: int = 1) -> Tensor:
+    """`torch.cat` of parts with this size together; does not copy a single one, and without gradients keeps none."""
+    if keeps_all():
+        parts = list(parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+    joined: Tensor | None = None
+    start = 0
+    for part in parts:
+        if part.shape[dim] == size:
+            return part
+        if joined is None:
+            joined = part.new_empty(*part.shape[:dim], size, *part.shape[dim + 1 :])
+        joined.narrow(dim, start, part.shape[dim]).copy_(part)
+        start += part.shape[dim]
+    assert joined is not None
+    return joined
+
+
+def add(x: Tensor, branch: Tensor, alpha: float = 1) -> Tensor:
+    """``x + alpha · branch``; without gradients in the memory of ``branch``, which nothing else may use."""
+    if keeps_all() or branch.dtype != x.dtype:
+        return x.add(branch, alpha=alpha)
+    return torch.add(x, branch, alpha=alpha, out=branch)
+
+
+def keeps_all() -> bool:
+    """Whether nothing may be overwritten or cut: for gradients, or for a compiler, which plans memory itself."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
 def upsampling(scale: int, num_feat: int) -> nn.Sequential:

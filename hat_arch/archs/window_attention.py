@@ -12,6 +12,7 @@ Features arrive and leave as ``(B, H, W, C)``; windows exist only in here. Three
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -197,15 +198,25 @@ class WindowAttention(Attention):
             masks: ``(2, 2, n, n)`` from `shift_masks`; not read if ``shift`` is 0.
         """
         bias = self.position_bias(index)
+        height = x.shape[1]
         if not shift:
-            return join([self.attend_windows(x[:, i:j], bias) for i, j in strips(x, self.window_size)])
+            return join((self.attend_windows(x[:, i:j], bias) for i, j in strips(x, self.window_size)), height)
 
-        x = x.roll((-shift, -shift), (1, 2))
-        upper, last_row = x[:, : -self.window_size], x[:, -self.window_size :]
+        wrapped = height - self.window_size + shift  # first of the rows that lie in the last row of windows
+        upper, last_row = x[:, shift:wrapped], torch.cat([x[:, wrapped:], x[:, :shift]], 1)
         biases = bias, bias + masks[0, 1]
-        out = [self.attend_shifted(upper[:, i:j], *biases) for i, j in strips(upper, self.window_size) if j]
-        out.append(self.attend_shifted(last_row, bias + masks[1, 0], bias + masks[1, 1]))
-        return join(out).roll((shift, shift), (1, 2))
+
+        def parts() -> Iterator[Tensor]:
+            bottom, top = self.attend_shifted(last_row, shift, bias + masks[1, 0], bias + masks[1, 1]).split(
+                [height - wrapped, shift], 1
+            )
+            yield top
+            for i, j in strips(upper, self.window_size):
+                if j:
+                    yield self.attend_shifted(upper[:, i:j], shift, *biases)
+            yield bottom
+
+        return join(parts(), height)
 
     def attend_windows(self, x: Tensor, bias: Tensor) -> Tensor:
         """Attention within the windows of ``(B, h, W, C)``, h a multiple of the window size."""
@@ -213,12 +224,12 @@ class WindowAttention(Attention):
         out = self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), bias)
         return window_reverse(self.project_out(out), self.window_size, *x.shape[:3])
 
-    def attend_shifted(self, x: Tensor, bias: Tensor, bias_last_column: Tensor) -> Tensor:
-        """`attend_windows` with a bias of its own for the windows of the last column."""
-        windows = window_partition(x, self.window_size)
+    def attend_shifted(self, x: Tensor, shift: int, bias: Tensor, bias_last_column: Tensor) -> Tensor:
+        """`attend_windows` with columns rolled by ``shift`` and a bias of its own for windows of the last column."""
+        windows = window_partition(x.roll(-shift, 2), self.window_size)
         in_last_column = len(windows) * self.window_size // x.shape[2]
         sizes = [len(windows) - in_last_column, in_last_column]
         qkv = (self.split_heads(z).split(sizes) for z in self.project_qkv(windows).chunk(3, -1))
         parts = zip(*qkv, (bias, bias_last_column))
-        out = join([self.attend(q, k, v, b) for q, k, v, b in parts if len(q)], 0)
-        return window_reverse(self.project_out(out), self.window_size, *x.shape[:3])
+        out = join((self.attend(q, k, v, b) for q, k, v, b in parts if len(q)), len(windows), 0)
+        return window_reverse(self.project_out(out), self.window_size, *x.shape[:3]).roll(shift, 2)
