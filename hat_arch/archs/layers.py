@@ -102,8 +102,8 @@ def join(parts: Iterable[Tensor], size: int, dim: int = 1) -> Tensor:
 
 
 def add(x: Tensor, branch: Tensor, alpha: float = 1) -> Tensor:
-    """``x + alpha · branch``; without gradients in the memory of ``branch``, which nothing else may use."""
-    if keeps_all() or branch.dtype != x.dtype:
+    """``x + alpha · branch``; without gradients in the memory of ``branch``, which nothing but ``x`` may share."""
+    if keeps_all() or branch.dtype != x.dtype or branch.data_ptr() == x.data_ptr():
         return x.add(branch, alpha=alpha)
     return torch.add(x, branch, alpha=alpha, out=branch)
 
