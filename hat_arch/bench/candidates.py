@@ -107,11 +107,14 @@ def prepare(name: str, network: nn.Module, precision: str) -> Forward:
 
 
 def with_allocator(name: str, call: Callable[..., T]) -> Callable[..., T]:
-    """``call``, for ours with memory kept as by ``basicsr``, for others with glibc as it comes."""
-    choose = allocator.usual if name in (PEER, CONTEXT) else allocator.keep
+    """``call``, for ours with memory kept as by ``basicsr``; for others with glibc as it comes, and nothing kept yet."""
 
     def chosen(*args: Any) -> T:
-        choose()
+        if name in (PEER, CONTEXT):
+            allocator.usual()
+            allocator.hand_back()  # takes milliseconds
+        else:
+            allocator.keep()
         return call(*args)
 
     return chosen

@@ -633,3 +633,18 @@ def test_position_embedding_refuses_other_sizes():
 def test_images_of_another_shape_are_refused_in_one_line(net, shape):
     with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\), got"):
         net(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"depths": (0,), "use_ocab": False}, {"depths": (0,)}, {"use_cab": False}], ids=str
+)
+def test_results_without_gradients_are_those_with_them_where_a_branch_is_its_input(changes):
+    """Without blocks and convolutions a residual branch is the very tensor that it is added to."""
+    torch.manual_seed(0)
+    net = HAT(**{**TINY, "resi_connection": "identity", "patch_norm": False, **changes}).eval()
+    x = image(1, 3, 16, 16)
+    before = x.clone()
+    with torch.no_grad():
+        actual = net(x)
+    assert_near(actual, net(x), 1e-6)
+    assert torch.equal(x, before)
