@@ -107,7 +107,7 @@ def prepare(name: str, network: nn.Module, precision: str) -> Forward:
 
 
 def with_allocator(name: str, call: Callable[..., T]) -> Callable[..., T]:
-    """``call``, for ours with memory kept as by ``basicsr``; for others with glibc as it comes, and nothing kept yet."""
+    """``call``, for ours with memory kept as by ``basicsr``; for others with glibc as it comes and nothing kept."""
 
     def chosen(*args: Any) -> T:
         if name in (PEER, CONTEXT):
