@@ -15,6 +15,7 @@ Weights = dict[str, Tensor]
 
 KEYS = ("params_ema", "params")
 """Which weights of a file are taken, the first that is there."""
+OTHER = "another network needs its option file"
 ESSENTIAL = ("conv_first.weight", "conv_last.weight", "relative_position_index_SA", "relative_position_index_OCA")
 
 
@@ -75,7 +76,7 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
         WeightsError: these are no HAT's.
     """
     if missing := [name for name in ESSENTIAL if name not in state]:
-        raise WeightsError(f"holds no HAT: it has no {missing[0]}; another network needs its option file")
+        raise WeightsError(f"holds no HAT: it has no {missing[0]}; {OTHER}")
     embed_dim, in_chans = state["conv_first.weight"].shape[:2]
     window, key_window = (math.isqrt(side) for side in state["relative_position_index_OCA"].shape)
     depths, heads = zip(*(_group(state, i) for i in range(_count(state, "layers."))))

@@ -30,7 +30,7 @@ from ..data.folders import peek
 from ..data.images import DataError, ImageError, digest, read_bytes
 from ..data.resize import imresize
 from ..inference.upscaler import UpscaleError, Upscaler
-from ..inference.weights import load_network
+from ..inference.weights import OTHER, load_network
 from ..models.training_state import checksum, write_bytes
 from ..models.weights import WeightsError
 from . import trained
@@ -168,8 +168,7 @@ def _hat(weights: Path) -> Any:
     try:
         return load_network(weights)
     except WeightsError as error:
-        reason, other, _ = str(error).partition("; for another network")
-        raise WeightsError(f"{reason}; give its option file: --network LABEL=FILE.yml" if other else reason) from error
+        raise WeightsError(str(error).replace(OTHER, f"{OTHER}: --network LABEL=FILE.yml")) from error
 
 
 def enlarger(network: nn.Module, options: Options, settings: Settings) -> Enlarge:

@@ -276,7 +276,7 @@ def test_a_network_that_fails_is_named_and_the_rest_goes_on(table: Any, monkeypa
         (["main", "--network", "a=none.pth"], "none.pth: no such file"),
         (
             ["main", "--network", "a=repeat.pth"],
-            "holds no HAT: it has no conv_first.weight; give its option file: --n",
+            "holds no HAT: it has no conv_first.weight; another network needs its option file: --n",
         ),
         (["main", *OWN, "--scale", "2"], "--network mine: enlarges by 4; the scales are [2]"),
         (["main", *OWN[:2], "--network", "HAT=repeat.yml"], "--network HAT: there is a row of that name"),
