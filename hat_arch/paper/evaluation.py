@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -152,21 +152,18 @@ def own(spec: str, plugins: Sequence[str], settings: Settings) -> Method:
     label, _, file = spec.partition("=")
     if not label or not file:
         raise ConfigError(f"--network {spec}: must be LABEL=FILE, an option file or weights of a HAT")
-    if Path(file).suffix in (".yml", ".yaml"):
-        made = trained.load(spec, SCALES[-1])
-        network, options, weights = made.network, made.options, Path(made.weights)
-    else:
-        network, weights = _hat(Path(file)), Path(file)
-        options = {"type": "HAT", "upscale": network.upscale, "window_size": network.window_size}
+    is_option_file = Path(file).suffix in (".yml", ".yaml")
+    made = trained.load(spec, SCALES[-1]) if is_option_file else _hat(label, Path(file))
+    network, options, weights = made.network, made.options, Path(made.weights)
     sources = [checksum(Path(plugin)) for plugin in plugins if Path(plugin).is_file()]
     identity = json.dumps([options, checksum(weights), sources], sort_keys=True)
     cost = weights.stat().st_size
     return Method(label, scale_of(options), identity, cost, lambda: enlarger(network, options, settings))
 
 
-def _hat(weights: Path) -> Any:
+def _hat(label: str, weights: Path) -> trained.Trained:
     try:
-        return load_network(weights)
+        return trained.by_weights(label, weights)
     except WeightsError as error:
         raise WeightsError(str(error).replace(OTHER, f"{OTHER}: --network LABEL=FILE.yml")) from error
 

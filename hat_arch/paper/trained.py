@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import config
 from ..archs.layers import pad_to_multiple
 from ..config import ConfigError
-from ..inference.weights import Weights, choose, hyper_parameters
+from ..inference.weights import Weights, choose, load_network
 from ..models.weights import WeightsError, fitting, read_weights
 from .networks import NETWORKS, Options, build, network_options, scale_of
 
@@ -74,21 +74,23 @@ def load(spec: str, scale: int, untrained: bool = False) -> Trained:
     if Path(file).suffix in (".yml", ".yaml"):
         return _from_option_file(Path(file), label, untrained)
     if not equals and Path(file).suffix in (".pth", ".safetensors"):
-        return _from_weights(Path(file), untrained)
+        _require(Path(file), Path(file).stem)
+        return by_weights(Path(file).stem, Path(file))
     name = label or file
     if name not in NETWORKS:
         raise ConfigError(f"--arch {spec}: unknown network '{name}'; {HOW}")
     return _prepared(name, network_options(name, scale), Path(file) if equals else None, None, untrained)
 
 
-def _from_weights(file: Path, untrained: bool) -> Trained:
-    """A HAT by its weights alone."""
-    state = _read(file, file.stem)
-    try:
-        options = {"type": "HAT", **hyper_parameters(state)}
-    except WeightsError as error:
-        raise WeightsError(f"{file}: {error}") from error
-    return _prepared(file.stem, options, file, None, untrained)
+def by_weights(label: str, file: Path) -> Trained:
+    """A HAT by its weights alone.
+
+    Raises:
+        WeightsError: there is no such file, or it is of no HAT.
+    """
+    network = load_network(file).requires_grad_(False)
+    options = {"type": "HAT", "upscale": network.upscale, "window_size": network.window_size}
+    return Trained(label, network, options, str(file))
 
 
 def _from_option_file(file: Path, label: str, untrained: bool) -> Trained:
@@ -124,18 +126,17 @@ def _prepared(label: str, options: Options, file: Path | None, key: str | None, 
 
 
 def _weights_for(network: nn.Module, label: str, file: Path, key: str | None) -> Weights:
-    """The weights of a file; all must fit."""
-    state = _read(file, label, key)
+    """The weights of a file under ``key``, by default the averaged ones if it has them; all must fit."""
+    _require(file, label)
+    try:
+        state = choose(read_weights(file), key)
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from error
     if not (fit := fitting(state, network.state_dict())).complete:
         raise WeightsError(f"{file}: does not fit {label}: {'; '.join(fit.lines())}")
     return state
 
 
-def _read(file: Path, label: str, key: str | None = None) -> Weights:
-    """The weights of a file under ``key``, by default the averaged ones if it has them."""
+def _require(file: Path, label: str) -> None:
     if not file.is_file():
         raise ConfigError(f"{label}: no file '{file}'")
-    try:
-        return choose(read_weights(file), key)
-    except WeightsError as error:
-        raise WeightsError(f"{file}: {error}") from error
