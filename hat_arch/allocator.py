@@ -10,9 +10,7 @@ import ctypes
 import os
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-MIB = 2**20
-KEEP = 2**30, 2**31 - 1
-USUAL = 32 * MIB, 64 * MIB  # what glibc's own adaptation arrives at when features are large
+KEEP = {M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1}
 
 
 def keep() -> bool:
@@ -23,12 +21,8 @@ def keep() -> bool:
     """
     if any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return False
-    return _set(*KEEP)
-
-
-def usual() -> bool:
-    """Undoes `keep` for what is freed from now on."""
-    return _set(*USUAL)
+    mallopt = _function("mallopt")
+    return mallopt is not None and all(bool(mallopt(name, value)) for name, value in KEEP.items())
 
 
 def hand_back() -> None:
@@ -36,13 +30,6 @@ def hand_back() -> None:
     trim = _function("malloc_trim")
     if trim is not None:
         trim(0)
-
-
-def _set(mmap_threshold: int, trim_threshold: int) -> bool:
-    mallopt = _function("mallopt")
-    return mallopt is not None and bool(
-        mallopt(M_MMAP_THRESHOLD, mmap_threshold) and mallopt(M_TRIM_THRESHOLD, trim_threshold)
-    )
 
 
 def _function(name: str) -> ctypes._NamedFuncPointer | None:

@@ -46,10 +46,6 @@ print(before, faults())
     assert before > 0.9 and after < 0.1
 
 
-def test_usual_keeps_no_large_block():
-    assert probe("assert allocator.usual(); print(faults())")[0] > 0.9
-
-
 def test_kept_memory_can_be_handed_back():
     kept, handed_back = probe("""
 assert allocator.keep()

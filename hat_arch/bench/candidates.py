@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,11 @@ from hat_arch.archs.hat_arch import HAT
 from hat_arch.inference.prepared import Prepared
 from hat_arch.paper.networks import NETWORKS as PAPER_NETWORKS
 
-from .measure import BenchmarkError
+from .measure import BenchmarkError, set_torch
 
 Forward = Callable[[Tensor], Tensor]
 """One forward pass, without gradients, of ``(1, in_chans, H, W)``."""
 
-T = TypeVar("T")
 PEER, CONTEXT = "peer", "SwinIR"
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AUTOCAST = {name: dtype if name != "fp32" else None for name, dtype in PRECISIONS.items()}
@@ -103,21 +102,14 @@ def build(name: str, config: Mapping[str, Any], device: torch.device) -> nn.Modu
 
 def prepare(name: str, network: nn.Module, precision: str) -> Forward:
     """The forward pass of a candidate whose network is built."""
-    return with_allocator(name, VARIANTS.get(name, plain)(network, precision))
+    return VARIANTS.get(name, plain)(network, precision)
 
 
-def with_allocator(name: str, call: Callable[..., T]) -> Callable[..., T]:
-    """``call``, for ours with memory kept as by ``basicsr``; for others with glibc as it comes and nothing kept."""
-
-    def chosen(*args: Any) -> T:
-        if name in (PEER, CONTEXT):
-            allocator.usual()
-            allocator.hand_back()  # takes milliseconds
-        else:
-            allocator.keep()
-        return call(*args)
-
-    return chosen
+def settle(name: str, threads: int | None) -> None:
+    """Sets up this process, a candidate's own: threads, and for ours memory kept as by ``basicsr``."""
+    set_torch(threads)
+    if name not in (PEER, CONTEXT):
+        allocator.keep()
 
 
 def make_image(size: tuple[int, int], channels: int, device: torch.device) -> Tensor:

@@ -28,7 +28,7 @@ from hat_arch.data.parallel import cores
 from hat_arch.data.resize import imresize
 
 from . import plot
-from .measure import alternate, describe, environment, require_positive, settings_of_torch, summary, table
+from .measure import alternate, describe, environment, require_positive, settings_of_torch, summary, table, timed
 
 GT, SCALE, PATCH = 480, 4, 256  # DF2K's sub-images, and the patches that HAT trains on
 PHOTOGRAPHS = ("astronaut", "stereo_motorcycle", "immunohistochemistry")  # in colour, and large enough
@@ -66,7 +66,7 @@ def run(
         calls = {name: _reads(dataset, samples) for name, dataset in datasets.items()}
         calls |= _decodes(samples)
         machine = environment(device, "basicsr", "opencv-python", "lmdb", "hat-arch")
-        seconds = alternate(calls, runs, 1, device)
+        seconds = alternate({name: partial(timed, call, device) for name, call in calls.items()}, runs, 1)
         rates = {name: samples / summary(values)["median"] for name, values in seconds.items()}
         needed = None if iteration is None else batch / iteration
         per_core = rates["LMDB of PNG, ours"]

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 from . import NETWORKS, plot
-from .candidates import (
-    CONTEXT,
-    PEER,
-    PRECISIONS,
-    VARIANTS,
-    Forward,
-    build,
-    build_context,
-    build_networks,
-    make_image,
-    prepare,
-    require_peer,
-)
+from .candidates import CONTEXT, PEER, PRECISIONS, VARIANTS, build, make_image, prepare, require_peer, settle
 from .measure import (
     BenchmarkError,
     PeakMemory,
@@ -34,7 +26,6 @@ from .measure import (
     alternate,
     describe,
     environment,
-    in_fresh_process,
     peak_memory,
     pick_device,
     require_name,
@@ -43,8 +34,10 @@ from .measure import (
     show_size,
     summary,
     table,
+    timed,
 )
 from .peak import Peak, against_floor, count_work, measure_peak
+from .processes import Worker
 
 WARMUP_SIZE = (64, 64)  # pixels, before memory is measured
 TOLERANCES = {"fp32": 1e-5, "bf16": 5e-2, "fp16": 1e-2}  # of the output's range; lower precisions round, no more
@@ -130,7 +123,7 @@ def run(
         What the JSON file holds (experiments/benchmarks/README.md): times in seconds, memory in MiB.
 
     Raises:
-        BenchmarkError: spandrel or the device is missing, or the size is too small for it.
+        BenchmarkError: spandrel or the device is missing, the size is too small for it, or memory does not suffice.
         WrongResultError: an output is not finite, or differs from the peer's by more than `TOLERANCES` of its range.
     """
     require_peer()
@@ -141,8 +134,7 @@ def run(
         machine = environment(device, "spandrel", "hat-arch")
         progress("the machine's peak")
         peaks = {p: measure_peak(device, p) for p in {settings.other_precision: 0, settings.precision: 0}}
-        progress(f"timing {', '.join(settings.candidates)} at {show_size(settings.size)}, {settings.runs} runs of each")
-        measured = _time(settings, config, device, peaks)
+    seconds, differences, memory = _measure(settings, config, device, progress)
     return {
         "suite": "infer",
         "network": settings.network,
@@ -152,8 +144,15 @@ def run(
         "peer_precision": settings.other_precision,
         "runs": settings.runs,
         "warmups": settings.warmups,
-        **measured,
-        "memory": _weigh_all(settings, config, device, progress),
+        "seconds": {name: summary(runs) for name, runs in seconds.items()},
+        "time_ratio": {
+            name: dict(zip(("median", "min", "max"), plot.spread([a / b for a, b in zip(runs, seconds[PEER])])))
+            for name, runs in seconds.items()
+            if name != PEER
+        },
+        "difference": differences,
+        "floor": _floors(settings, config, peaks, seconds),
+        "memory": memory,
         "peak": {
             p: {"matmul_flops": k.matmul, "convolution_flops": k.convolution, "copy_bytes": k.copy}
             for p, k in peaks.items()
@@ -173,48 +172,85 @@ def _check_sizes(settings: InferSettings, config: Mapping[str, Any]) -> None:
             )
 
 
-def _time(
-    settings: InferSettings, config: Mapping[str, Any], device: torch.device, peaks: Mapping[str, Peak]
-) -> dict[str, Any]:
-    """Times all candidates in turn, and says how they stand to the peer and to the machine."""
-    networks = _networks(settings, config, device)
-    image = make_image(settings.size, config["in_chans"], device)
-    forwards = {name: prepare(name, network, settings.precision_of(name)) for name, network in networks.items()}
-    outputs = {name: _first(name, forward, image) for name, forward in forwards.items()}
-    differences = {name: compare(outputs[PEER], outputs[name], settings.precision, name) for name in settings.variants}
-    del outputs
-    calls = {name: lambda forward=forward: forward(image) for name, forward in forwards.items()}
-    seconds = alternate(calls, settings.runs, settings.warmups - 1, device)
+class Candidate:
+    """One way to run a network, alone in a process."""
+
+    def __init__(self, name: str, settings: InferSettings, config: Mapping[str, Any], device_type: str) -> None:
+        settle(name, settings.threads)
+        self.name, self.settings, self.channels = name, settings, config["in_chans"]
+        self.device = torch.device(device_type)
+        self.forward = prepare(name, build(name, config, self.device), settings.precision_of(name))
+        self.image = self._make_image(settings.size)
+
+    def weigh(self) -> PeakMemory:
+        """Peak memory of one forward at `InferSettings.memory_size`, after a small one to warm up.
+
+        A variant that prepares itself for a size (compiles) has done so before.
+        """
+        image = self._make_image(self.settings.memory_size or self.settings.size)
+        self.forward(self._make_image(WARMUP_SIZE))
+        if self.name not in (PEER, CONTEXT, "plain", "prepared"):
+            self.forward(image)
+        return peak_memory(lambda: self.forward(image), self.device)
+
+    def first(self) -> NDArray[np.float32]:
+        """The output of the first run, for which a variant may have to compile."""
+        try:
+            return self.forward(self.image).float().cpu().numpy()
+        except (torch.OutOfMemoryError, TorchDynamoException) as error:
+            size = show_size(self.settings.size)
+            raise BenchmarkError(f"{self.name} at {size}: {str(error).splitlines()[0]}") from error
+
+    def seconds(self) -> float:
+        """Of one run."""
+        return timed(lambda: self.forward(self.image), self.device)
+
+    def _make_image(self, size: tuple[int, int]) -> Tensor:
+        return make_image(size, self.channels, self.device)
+
+
+def _measure(
+    settings: InferSettings, config: Mapping[str, Any], device: torch.device, progress: Callable[[str], object]
+) -> tuple[dict[str, list[float]], dict[str, dict[str, float]], dict[str, Any] | None]:
+    """Seconds of each run by name, differences from the peer's output by variant, and memory."""
+    names = settings.candidates
+    with contextlib.ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(Candidate, name, settings, config, device.type)) for name in names}
+        peaks: dict[str, PeakMemory] = {}
+        for name in names if settings.memory_size else []:
+            progress(f"memory of {name} at {show_size(settings.memory_size or ())}")
+            peaks[name] = workers[name].call("weigh")
+        progress(f"timing {', '.join(names)} at {show_size(settings.size)}, {settings.runs} runs of each")
+        outputs = {name: torch.from_numpy(worker.call("first")) for name, worker in workers.items()}
+        differences = {
+            name: compare(outputs[PEER], outputs[name], settings.precision, name) for name in settings.variants
+        }
+        clocks = {name: partial(worker.call, "seconds") for name, worker in workers.items()}
+        seconds = alternate(clocks, settings.runs, settings.warmups - 1)
+    if settings.memory_size is None:
+        return seconds, differences, None
+    memory = {
+        "size": list(settings.memory_size),
+        "method": peaks[PEER].method,
+        "extra_mib": {name: peak.extra_mib for name, peak in peaks.items()},
+        "before_mib": {name: peak.before_mib for name, peak in peaks.items()},
+        "ratio": {name: peak.extra_mib / peaks[PEER].extra_mib for name, peak in peaks.items() if name != PEER},
+    }
+    return seconds, differences, memory
+
+
+def _floors(
+    settings: InferSettings, config: Mapping[str, Any], peaks: Mapping[str, Peak], seconds: Mapping[str, list[float]]
+) -> dict[str, dict[str, Any]]:
+    """How each stands to the machine."""
+    shape = 1, config["in_chans"], *settings.size
     floors = {}
     for name, runs in seconds.items():
         precision = settings.precision_of(name)
-        counted = networks[CONTEXT if name == CONTEXT else PEER]  # ours does the same work in other operators
-        work = count_work(counted, image.shape, precision)
+        counted = CONTEXT if name == CONTEXT else PEER  # ours does the same work in other operators
+        work = count_work(build(counted, config, torch.device("cpu")), shape, precision)
         floors[name] = against_floor(work, peaks[precision], summary(runs)["median"])
-    return {
-        "seconds": {name: summary(runs) for name, runs in seconds.items()},
-        "time_ratio": {
-            name: dict(zip(("median", "min", "max"), plot.spread([a / b for a, b in zip(runs, seconds[PEER])])))
-            for name, runs in seconds.items()
-            if name != PEER
-        },
-        "difference": differences,
-        "floor": floors,
-    }
-
-
-def _first(name: str, forward: Forward, image: Tensor) -> Tensor:
-    """The first output, for which a variant may have to compile."""
-    try:
-        return forward(image)
-    except (torch.OutOfMemoryError, TorchDynamoException) as error:
-        raise BenchmarkError(f"{name} at {show_size(image.shape[-2:])}: {str(error).splitlines()[0]}") from error
-
-
-def _networks(settings: InferSettings, config: Mapping[str, Any], device: torch.device) -> dict[str, nn.Module]:
-    peer, ours = build_networks(config, device)
-    networks: dict[str, nn.Module] = {PEER: peer, **dict.fromkeys(settings.variants, ours)}
-    return {**networks, CONTEXT: build_context(device)} if settings.context else networks
+    return floors
 
 
 def compare(peer: Tensor, ours: Tensor, precision: str, name: str) -> dict[str, float]:
@@ -234,43 +270,6 @@ def compare(peer: Tensor, ours: Tensor, precision: str, name: str) -> dict[str, 
             "nothing was measured"
         )
     return {"absolute": absolute, "relative": relative, "tolerance": tolerance}
-
-
-def _weigh_all(
-    settings: InferSettings, config: dict[str, Any], device: torch.device, progress: Callable[[str], object]
-) -> dict[str, Any] | None:
-    if settings.memory_size is None:
-        return None
-    peaks: dict[str, PeakMemory] = {}
-    for name in settings.candidates:
-        progress(f"memory of {name} at {show_size(settings.memory_size)}")
-        precision = settings.precision_of(name)
-        arguments = config, name, settings.memory_size, precision, device.type, settings.threads
-        peaks[name] = in_fresh_process(weigh, *arguments)
-    return {
-        "size": list(settings.memory_size),
-        "method": peaks[PEER].method,
-        "extra_mib": {name: peak.extra_mib for name, peak in peaks.items()},
-        "before_mib": {name: peak.before_mib for name, peak in peaks.items()},
-        "ratio": {name: peak.extra_mib / peaks[PEER].extra_mib for name, peak in peaks.items() if name != PEER},
-    }
-
-
-def weigh(
-    config: Mapping[str, Any], name: str, size: tuple[int, int], precision: str, device_type: str, threads: int | None
-) -> PeakMemory:
-    """Peak memory of one forward of a candidate, after a small one to warm up.
-
-    A variant that prepares itself for a size (compiles) has done so before.
-    """
-    device = torch.device(device_type)
-    with settings_of_torch(threads):
-        forward = prepare(name, build(name, config, device), precision)
-        image = make_image(size, config["in_chans"], device)
-        forward(make_image(WARMUP_SIZE, config["in_chans"], device))
-        if name not in (PEER, CONTEXT, "plain", "prepared"):
-            forward(image)
-        return peak_memory(lambda: forward(image), device)
 
 
 def default_path(result: Mapping[str, Any]) -> Path:

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import signal
 import statistics
 import tempfile
 import threading
@@ -16,10 +15,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -27,11 +24,8 @@ from hat_arch import allocator
 from hat_arch.data.images import digest
 from hat_arch.models.training_state import write_bytes
 
-T = TypeVar("T")
-
 MIB = 2**20
 SAMPLING_SECONDS = 0.002
-LEAVING_SECONDS = 10  # that a process has to clean up after its result
 PACKAGE = Path(__file__).parents[1]
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -64,10 +58,9 @@ def pick_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def settings_of_torch(threads: int | None) -> Iterator[None]:
-    """Runs its block with this many CPU threads (None: as many as before) and with fp32 that is not TF32."""
+    """Runs its block as `set_torch` says, and sets what was before again."""
     before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.set_num_threads(threads or before[0])
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    set_torch(threads)
     try:
         yield
     finally:
@@ -75,24 +68,34 @@ def settings_of_torch(threads: int | None) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before[1:]
 
 
-def alternate(
-    calls: Mapping[str, Callable[[], object]], runs: int, warmups: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Times the calls in turn, a, b, a, b, …: what slows the machine for a while slows all of them.
+def set_torch(threads: int | None) -> None:
+    """This many CPU threads (None: as many as before), and fp32 that is not TF32."""
+    torch.set_num_threads(threads or torch.get_num_threads())
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def timed(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds of a call; on CUDA the device is idle before and after it."""
+    synchronize(device)
+    start = time.perf_counter()
+    call()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def alternate(clocks: Mapping[str, Callable[[], float]], runs: int, warmups: int) -> dict[str, list[float]]:
+    """Runs them in turn, a, b, a, b, …: what slows the machine for a while slows all of them.
+
+    Args:
+        clocks: each runs what is measured once, and returns its seconds.
+        runs: of each that count.
+        warmups: of each before.
 
     Returns:
-        Seconds of each of the ``runs`` timed calls, by name. On CUDA the device is idle before and after each.
+        Seconds of each of the ``runs``, by name.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for run in range(-warmups, runs):
-        for name, call in calls.items():
-            synchronize(device)
-            start = time.perf_counter()
-            call()
-            synchronize(device)
-            if run >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+    turns = [{name: clock() for name, clock in clocks.items()} for _ in range(warmups + runs)]
+    return {name: [turn[name] for turn in turns[warmups:]] for name in clocks}
 
 
 def synchronize(device: torch.device) -> None:
@@ -131,7 +134,7 @@ class PeakMemory:
 def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
     """Runs ``call`` once: on CUDA counts PyTorch's allocations, on a CPU the resident memory of this process.
 
-    For a CPU call it in a process of its own (`in_fresh_process`), where no earlier work has left memory to reuse.
+    For a CPU call it in a process of its own (`processes.Worker`), where no earlier work has left memory to reuse.
 
     Raises:
         BenchmarkError: the CPU's system has no ``/proc``.
@@ -180,43 +183,6 @@ def _peak_by_sampling(call: Callable[[], object]) -> PeakMemory:
 def _status_mib(key: str) -> float:
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return int(line.split()[1]) / 1024
-
-
-def in_fresh_process(function: Callable[..., T], *args: object) -> T:
-    """``function(*args)`` in a new Python process; a module-level function with arguments that pickle.
-
-    The process ends with this call, also on Ctrl-C.
-
-    Raises:
-        BenchmarkError: the process died. What ``function`` raises is raised here too.
-    """
-    context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, function, args), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        result, error = receiver.recv()
-        process.join(LEAVING_SECONDS)
-    except EOFError as ended:
-        raise BenchmarkError(
-            "the measuring process was killed, perhaps for want of memory; try smaller sizes"
-        ) from ended
-    finally:
-        process.kill()
-        process.join()
-        receiver.close()
-    if error is not None:
-        raise error
-    return result
-
-
-def _answer(sender: Connection, function: Callable[..., object], args: tuple[object, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    try:
-        sender.send((function(*args), None))
-    except Exception as error:
-        sender.send((None, error))
 
 
 def environment(device: torch.device, *packages: str) -> dict[str, Any]:

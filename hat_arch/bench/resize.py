@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from .measure import (
     settings_of_torch,
     summary,
     table,
+    timed,
 )
 
 SIZE = (1356, 2040)  # of a typical image of DIV2K
@@ -55,7 +57,8 @@ def run(runs: int = 7, threads: int | None = None) -> dict[str, Any]:
         machine = environment(torch.device("cpu"), "basicsr", "hat-arch")
         results = {}
         for name, calls in cases.items():
-            seconds = alternate(calls, runs, 2, torch.device("cpu"))
+            clocks = {who: partial(timed, call, torch.device("cpu")) for who, call in calls.items()}
+            seconds = alternate(clocks, runs, 2)
             results[name] = {
                 "seconds": {who: summary(values) for who, values in seconds.items()},
                 "ratio": median_ratio(seconds[OURS], seconds[PEER]),

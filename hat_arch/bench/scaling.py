@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from hat_arch import allocator
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.inference.upscaler import Upscaler
 
@@ -26,16 +26,16 @@ from .measure import (
     PeakMemory,
     describe,
     environment,
-    in_fresh_process,
     peak_memory,
     pick_device,
     require_positive,
     settings_of_torch,
     show_size,
     summary,
-    synchronize,
     table,
+    timed,
 )
+from .processes import in_fresh_process
 
 BAR = 1.05  # slope
 MEGAPIXEL = 2**20
@@ -161,6 +161,7 @@ def measure_size(
     config: Mapping[str, Any], settings: ScalingSettings, size: tuple[int, int], device_type: str
 ) -> tuple[list[float], PeakMemory | None]:
     """Seconds of each run on an image of this size, and the memory of the first, after one tile to warm up."""
+    allocator.keep()  # as ``basicsr`` does
     device = torch.device(device_type)
     with settings_of_torch(settings.threads), torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -180,16 +181,12 @@ def measure_size(
         upscaler(image[..., :side, :side])
         seconds: list[float] = []
 
-        def timed() -> None:
-            synchronize(device)
-            start = time.perf_counter()
-            upscaler(image)
-            synchronize(device)
-            seconds.append(time.perf_counter() - start)
+        def run() -> None:
+            seconds.append(timed(lambda: upscaler(image), device))
 
-        peak = peak_memory(timed, device) if settings.memory else None
+        peak = peak_memory(run, device) if settings.memory else None
         while len(seconds) < settings.runs:
-            timed()
+            run()
         return seconds, peak
 
 

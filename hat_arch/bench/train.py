@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,13 @@ from matplotlib.figure import Figure
 from hat_arch.models.hat_model import HATModel
 
 from . import NETWORKS, plot
-from .candidates import PEER, require_peer, with_allocator
+from .candidates import PEER, require_peer, settle
 from .measure import (
     PeakMemory,
     WrongResultError,
     alternate,
     describe,
     environment,
-    in_fresh_process,
     median_ratio,
     peak_memory,
     pick_device,
@@ -34,9 +35,10 @@ from .measure import (
     settings_of_torch,
     summary,
     table,
+    timed,
 )
+from .processes import Worker
 
-WARMUPS = 1
 TOLERANCE = 1e-4  # of the loss, in fp32
 CASES: dict[str, dict[str, Any]] = {
     "fp32": {},
@@ -98,16 +100,18 @@ def run(
     config = dict(NETWORKS[settings.network] if config is None else config)
     with settings_of_torch(settings.threads):
         machine = environment(device, "basicsr", "spandrel", "hat-arch")
-        progress(f"timing a step of {', '.join([PEER, *names])}, {settings.runs} runs of each")
-        steps = {name: make_step(config, name, settings, device) for name in [PEER, *names]}
-        losses = {name: step() for name, step in steps.items()}  # compiles, too
+    everyone = [PEER, *names]
+    memory: dict[str, float | None] = dict.fromkeys(everyone)
+    with contextlib.ExitStack() as stack:
+        workers = {n: stack.enter_context(Worker(Candidate, n, settings, config, device.type)) for n in everyone}
+        progress(f"a first step of {', '.join(everyone)}")
+        losses = {name: worker.call("loss") for name, worker in workers.items()}  # compiles, too
         compare(losses)
-        seconds = alternate(steps, settings.runs, WARMUPS - 1, device)
-        del steps
-    memory: dict[str, float | None] = dict.fromkeys([PEER, *names])
-    for name in [PEER, *names] if settings.memory else []:
-        progress(f"memory of {name}")
-        memory[name] = in_fresh_process(weigh, config, name, settings, device.type).extra_mib
+        for name in everyone if settings.memory else []:
+            progress(f"memory of {name}")
+            memory[name] = workers[name].call("weigh").extra_mib
+        progress(f"timing, {settings.runs} steps of each")
+        seconds = alternate({n: partial(worker.call, "seconds") for n, worker in workers.items()}, settings.runs, 0)
     return {
         "suite": "train",
         "network": settings.network,
@@ -122,6 +126,27 @@ def run(
         "environment": machine,
         "command": settings.command(),
     }
+
+
+class Candidate:
+    """A model that trains, alone in a process; its first step is the one whose `loss` is asked for."""
+
+    def __init__(self, name: str, settings: TrainSettings, config: Mapping[str, Any], device_type: str) -> None:
+        settle(name, settings.threads)
+        self.device = torch.device(device_type)
+        self.step = make_step(config, name, settings, self.device)
+
+    def loss(self) -> float:
+        """Makes a step and returns its loss."""
+        return self.step()
+
+    def weigh(self) -> PeakMemory:
+        """Peak memory of a step, beyond model, gradients, optimizer and EMA, which the first step has made."""
+        return peak_memory(self.step, self.device)
+
+    def seconds(self) -> float:
+        """Of a step."""
+        return timed(self.step, self.device)
 
 
 def make_step(
@@ -161,7 +186,7 @@ def make_step(
         model.optimize_parameters(1)
         return model.log_dict["l_pix"]
 
-    return with_allocator(name, step)
+    return step
 
 
 def _peer_model(opt: dict[str, Any]) -> SRModel:
@@ -188,16 +213,6 @@ def compare(losses: Mapping[str, float]) -> None:
         off = abs(loss - losses[PEER]) / losses[PEER]
         if not math.isfinite(loss) or (name.startswith("fp32") and off > TOLERANCE):
             raise WrongResultError(f"{name}: the first loss is {loss}, the peer's {losses[PEER]}; nothing was measured")
-
-
-def weigh(config: Mapping[str, Any], name: str, settings: TrainSettings, device_type: str) -> PeakMemory:
-    """Peak memory of a step, beyond model, gradients, optimizer and EMA, which a first step has made."""
-    device = torch.device(device_type)
-    with settings_of_torch(settings.threads):
-        small = TrainSettings(batch=1, patch=config["window_size"])
-        make_step(config, name, small, device)()  # libraries are loaded and warm
-        step = make_step(config, name, settings, device)
-        return peak_memory(step, device)
 
 
 def default_path(result: Mapping[str, Any]) -> Path:

@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Callable
 
 import pytest
+import torch
 
-from hat_arch.bench import NETWORKS, peak
+from hat_arch.bench import NETWORKS, infer, peak, scaling, train
 from hat_arch.cli import bench as cli
 
+THREADS = torch.get_num_threads()
 TINY = {
     **NETWORKS["HAT"],
     "embed_dim": 12,
@@ -34,6 +36,30 @@ def small_probes(monkeypatch):
     monkeypatch.setattr(peak, "MATMULS", {"cpu": (64,)})
     monkeypatch.setattr(peak, "CONVOLUTIONS", {"cpu": ((8, 16),)})
     monkeypatch.setattr(peak, "COPIED", {"cpu": 2**20})
+
+
+class Here:
+    """Takes the place of a `Worker`: its object lives in this process, where tests can change what it uses."""
+
+    def __init__(self, make, *args):
+        self.made = make(*args)
+
+    def call(self, method, *args):
+        return getattr(self.made, method)(*args)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        torch.set_num_threads(THREADS)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Whatever the suites measure runs in this process."""
+    for suite in (infer, train):
+        monkeypatch.setattr(suite, "Worker", Here)
+    monkeypatch.setattr(scaling, "in_fresh_process", lambda function, *args: function(*args))
 
 
 @pytest.fixture

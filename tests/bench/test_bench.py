@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hat_arch.bench import candidates, data, infer, measure, resize, train
+from hat_arch.bench import candidates, data, infer, measure, processes, resize, train
 
 ALLOCATED_MIB = 200
 CPU = torch.device("cpu")
@@ -57,13 +57,13 @@ def test_result(tmp_path, tiny):
     assert result["command"] in printed and result["environment"]["date"] in printed
 
 
-def test_bf16(tiny):
+def test_bf16(tiny, here):
     result = infer.run(settings(precision="bf16", runs=1), tiny)
     assert result["difference"]["prepared"]["relative"] > infer.TOLERANCES["fp32"], "autocast was not in force"
     assert result["memory"] is None
 
 
-def test_another_precision_for_the_peer(tiny):
+def test_another_precision_for_the_peer(tiny, here):
     result = infer.run(settings(precision="bf16", peer_precision="fp32", runs=1), tiny)
     assert result["floor"]["peer"]["precision"] == "fp32" and result["floor"]["prepared"]["precision"] == "bf16"
     assert set(result["peak"]) == {"fp32", "bf16"}
@@ -72,10 +72,9 @@ def test_another_precision_for_the_peer(tiny):
 
 
 @needs_proc
-def test_context_and_a_variant_of_ones_own(tiny, monkeypatch):
+def test_context_and_a_variant_of_ones_own(tiny, monkeypatch, here):
     small = {**candidates.SWINIR, "embed_dim": 12, "depths": [2], "num_heads": [2]}
     monkeypatch.setattr(candidates, "SWINIR", small)
-    monkeypatch.setattr(infer, "in_fresh_process", lambda function, *args: function(*args))
     monkeypatch.setitem(candidates.VARIANTS, "mine", lambda network, precision: candidates.plain(network, precision))
     chosen = settings(variants=("prepared", "mine"), context=True, memory_size=(64, 64), runs=1)
     result = infer.run(chosen, tiny)
@@ -96,13 +95,13 @@ def nan(network, precision):
 
 
 @pytest.mark.parametrize("variant", [wrong, nan])
-def test_wrong_result_is_refused(variant, monkeypatch, tiny):
+def test_wrong_result_is_refused(variant, monkeypatch, tiny, here):
     monkeypatch.setitem(candidates.VARIANTS, "other", variant)
     with pytest.raises(measure.WrongResultError, match=r"^other: "):
         infer.run(settings(variants=("prepared", "other")), tiny)
 
 
-def test_out_of_memory_is_one_line(monkeypatch, tiny):
+def test_out_of_memory_is_one_line(monkeypatch, tiny, here):
     def full(network, precision):
         def forward(image):
             raise torch.OutOfMemoryError("no memory\nfor this")
@@ -124,10 +123,28 @@ def test_networks_hold_the_same_weights(tiny):
 
 def test_calls_alternate():
     order = []
-    calls = {name: lambda name=name: order.append(name) for name in "ab"}
-    seconds = measure.alternate(calls, runs=3, warmups=1, device=CPU)
+
+    def clock(name):
+        order.append(name)
+        return len(order)
+
+    seconds = measure.alternate({name: partial(clock, name) for name in "ab"}, runs=3, warmups=1)
     assert "".join(order) == "abababab"
-    assert [len(runs) for runs in seconds.values()] == [3, 3]
+    assert seconds == {"a": [3, 5, 7], "b": [4, 6, 8]}
+
+
+def test_time_of_a_call():
+    assert 0.1 <= measure.timed(lambda: time.sleep(0.1), CPU) < 1
+
+
+def test_worker_keeps_its_object():
+    with processes.Worker(list, "ab") as worker, processes.Worker(os.getpid) as other:
+        worker.call("append", "c")
+        with pytest.raises(IndexError):
+            worker.call("pop", 5)
+        assert worker.call("copy") == ["a", "b", "c"]
+        assert other.call("__int__") not in (os.getpid(), worker._process.pid)
+    assert not (worker._process.is_alive() or other._process.is_alive())
 
 
 def die() -> None:
@@ -140,9 +157,9 @@ def fail() -> None:
 
 def test_fresh_process_that_dies_or_fails():
     with pytest.raises(measure.BenchmarkError, match="killed, perhaps for want of memory"):
-        measure.in_fresh_process(die)
+        processes.in_fresh_process(die)
     with pytest.raises(measure.BenchmarkError, match=r"^as said$"):
-        measure.in_fresh_process(fail)
+        processes.in_fresh_process(fail)
 
 
 def test_folder_of_results_is_tried_first(tmp_path, run_cli, capsys, monkeypatch):
@@ -182,12 +199,12 @@ def allocate_and_measure() -> list[measure.PeakMemory]:
 
 @needs_proc
 def test_known_allocation_is_seen():
-    peaks = measure.in_fresh_process(allocate_and_measure)
+    peaks = processes.in_fresh_process(allocate_and_measure)
     assert [peak.extra_mib for peak in peaks] == pytest.approx([ALLOCATED_MIB] * 2, rel=0.1)
     assert peaks[1].method.startswith("VmRSS")
 
 
-def test_command_line(tiny, tmp_path, capsys, run_cli):
+def test_command_line(tiny, here, tmp_path, capsys, run_cli):
     out = tmp_path / "folder" / "result.json"
     assert run_cli("infer", "--size", "16", "--runs", "1", "--no_memory", "--device", "cpu", "--out", str(out)) == 0
     result = json.loads(out.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hat_arch.archs.hat_arch import HAT
-from hat_arch.bench import NETWORKS, data, infer, quick, scaling, train
+from hat_arch.bench import NETWORKS, data, quick
 
 LIMIT = 60
 """Forward passes of HAT ×4 at 64×64, of 2 seconds each on two cores; the rest of three minutes starts processes."""
@@ -15,7 +15,7 @@ BACKWARD = 3  # times a forward pass, with it
 
 
 @pytest.fixture
-def passes(monkeypatch, tiny):
+def passes(monkeypatch, tiny, here):
     """Forward passes of both networks so far, in those of a whole HAT at 64×64."""
     from spandrel.architectures.HAT import HAT as PeerHAT
 
@@ -31,8 +31,6 @@ def passes(monkeypatch, tiny):
             return forward(self, x)
 
         monkeypatch.setattr(network, "forward", forward)
-    for suite in (infer, train, scaling):
-        monkeypatch.setattr(suite, "in_fresh_process", lambda function, *args: function(*args))
     monkeypatch.setattr(data, "PHOTOGRAPHS", ("astronaut",))
     monkeypatch.setitem(quick.PLAN, "data", lambda progress: data.run(1, 2, workers=1, loader_seconds=0.1))
     return counted

@@ -15,10 +15,7 @@ from hat_arch.archs.hat_arch import HAT
 from hat_arch.bench import measure, scaling, tile
 from hat_arch.data.images import DataError
 
-
-@pytest.fixture(autouse=True)
-def same_process(monkeypatch):
-    monkeypatch.setattr(scaling, "in_fresh_process", lambda function, *args: function(*args))
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from torch import nn
 
 from hat_arch import HAT
 from hat_arch.archs.layers import pad_to_multiple
-from hat_arch.bench.measure import in_fresh_process, peak_memory
+from hat_arch.bench.measure import peak_memory
+from hat_arch.bench.processes import in_fresh_process
 from hat_arch.inference import memory, upscaler
 from hat_arch.inference.tiles import plan
 from hat_arch.inference.upscaler import UpscaleError, Upscaler, symmetry, undo_symmetry
