@@ -56,7 +56,8 @@ class _ChunkedAttention(torch.autograd.Function):
         ctx.scale = scale
         with torch.autocast("cpu", enabled=False):
             if q.dtype not in (torch.bfloat16, torch.float16):
-                return F.scaled_dot_product_attention(q, k, v, bias[None], scale=scale)
+                bias = bias.detach()[None]  # else PyTorch does not fuse, though no gradient is kept
+                return F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
             out = torch.empty_like(q)
             for part, weights in _chunks(q, k, bias, scale):
                 out[part] = torch.bmm(weights, v[part].flatten(0, 1)).view_as(q[part])

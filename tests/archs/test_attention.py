@@ -70,6 +70,14 @@ def test_keeps_no_attention_weights():
     assert max(kept) <= max(z.numel() for z in (q, k, v, bias))
 
 
+@pytest.mark.parametrize("bias_learns", [True, False])
+def test_fp32_on_a_cpu_runs_the_fused_kernel_in_training_too(bias_learns):
+    q, k, v, bias = tensors(n=64, m=64, d=8, dtype=torch.float32)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        fast_attention(q, k, v, bias.requires_grad_(bias_learns), 0.3)
+    assert "aten::_scaled_dot_product_flash_attention_for_cpu" in {event.key for event in profile.key_averages()}
+
+
 def test_drops_weights_only_when_asked():
     inputs = tensors()
     assert torch.equal(fast_attention(*inputs, 0.3), fast_attention(*inputs, 0.3))
