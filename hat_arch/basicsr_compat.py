@@ -148,6 +148,7 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterat
     from basicsr.utils import options
     from torch.utils.data._utils import signal_handling
 
+    from . import wandb_log
     from .data.sampling import DrawSampler
 
     def parse(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
@@ -186,6 +187,7 @@ def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterat
         (basicsr.train, "EnlargedSampler", told(hooks.sampler, DrawSampler)),
         (basicsr.train, "build_dataloader", told(hooks.loader, build_loader)),
         (basicsr.train, "init_tb_loggers", told(hooks.logger, basicsr.train.init_tb_loggers)),
+        (basicsr.train, "init_wandb_logger", wandb_log.start),
         (options, "init_dist", init_dist),
         # a dead worker is found where the loader waits for it, not by a signal in the middle of anything else
         (signal_handling, "_set_SIGCHLD_handler", lambda: None),

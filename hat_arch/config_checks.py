@@ -13,7 +13,7 @@ from basicsr.models import lr_scheduler
 from basicsr.utils import registry
 from pydantic import BaseModel
 
-from . import schema
+from . import schema, wandb_log
 from .config import DATA_REMEDY, SCHEDULERS, Key, Report, parameters, words_in_source
 from .inference.upscaler import OPTIONS
 from .models.hat_model import HATModel
@@ -72,6 +72,7 @@ def unknown_keys(opt: Options, model: type[BaseModel], report: Report) -> None:
     if "train" in opt:
         _section(opt["train"], ("train",), schema.Train, of_model, report)
         _section(opt["logger"], ("logger",), schema.Logger, (), report)
+        _section(opt["logger"].get("wandb") or {}, ("logger", "wandb"), schema.Wandb, (), report)
     if opt.get("val"):
         _section(opt["val"], ("val",), schema.Val, of_model, report)
     for name, dataset in opt["datasets"].items():
@@ -268,6 +269,11 @@ def training(opt: Options, report: Report) -> None:
         if name.split("_")[0] == "val"
         for metric in (opt.get("val") or {}).get("metrics") or {}
     }
+    if (logger.get("wandb") or {}).get("project"):
+        if not logger.get("use_tb_logger"):
+            report.add(("logger", "wandb"), "copies TensorBoard's log: set use_tb_logger: true too")
+        if not wandb_log.installed():
+            report.add(("logger", "wandb"), "needs a package: pip install wandb")
     for name in logger.get("keep_best") or ():
         if name not in known:
             listed = ", ".join(sorted(known)) or "none is validated"

@@ -21,6 +21,7 @@ from torch import distributed
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from . import wandb_log
 from .basicsr_compat import pipeline_seams
 from .data.sampling import DrawSampler
 
@@ -218,6 +219,7 @@ class Watch:
         self.cleanup.close()
         if self.tb_logger:
             self.tb_logger.close()
+            wandb_log.finish()
         for sampler in self.samplers:
             sampler.report()
         if distributed.is_available() and distributed.is_initialized():

@@ -129,6 +129,13 @@ class Val(Section):
     """Whether to compile the network with torch.compile for validation and tests; pays on CUDA."""
 
 
+class Wandb(Section):
+    project: str | None = None
+    """Weights & Biases gets what TensorBoard gets, in a project of this name; needs ``pip install wandb``."""
+    resume_id: str | None = None
+    """Run to go on with; a training that is resumed goes on with its own."""
+
+
 class Logger(Section):
     print_freq: Positive = 100
     """Iterations between log lines."""
@@ -136,7 +143,7 @@ class Logger(Section):
     """Iterations between checkpoints."""
     use_tb_logger: bool = False
     """Whether to write TensorBoard logs to ``tb_logger/``."""
-    wandb: dict[str, Any] | None = None
+    wandb: Wandb | None = None
     keep_last: Positive | None = None
     """Checkpoints to keep, the newest; all if absent. This and the following: HATModel only."""
     keep_best: list[str] | None = None

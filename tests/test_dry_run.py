@@ -14,7 +14,7 @@ import yaml
 from basicsr.data import build_dataset
 from tiny import TINY_HAT
 
-from hat_arch import HAT, cli, config, dry_run
+from hat_arch import HAT, cli, config, dry_run, wandb_log
 from hat_arch.data.stand_ins import stand_in
 from hat_arch.models.hat_model import HATModel
 
@@ -132,6 +132,8 @@ def test_missing_data_are_errors_without_it(without_data, write_options, capsys)
 
 def test_what_would_be_written_elsewhere_is_not(without_data, write_options, monkeypatch):
     monkeypatch.setattr(HATModel, "save", lambda *_: pytest.fail("wrote a checkpoint"))
+    monkeypatch.setattr(wandb_log, "installed", lambda: True)
+    monkeypatch.setattr(wandb_log, "start", lambda _: pytest.fail("told W&B"))
     without_data["logger"].update(use_tb_logger=True, wandb={"project": "mine"}, save_checkpoint_freq=1)
     without_data["path"]["resume_state"] = "nowhere/5.state"
     without_data["val"].update(save_img=True, val_first=True)
