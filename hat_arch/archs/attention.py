@@ -68,7 +68,9 @@ class _ChunkedAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias = ctx.saved_tensors
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        dbias = torch.zeros(bias.shape, dtype=torch.promote_types(bias.dtype, torch.float32))
+        dbias = None
+        if ctx.needs_input_grad[3]:
+            dbias = torch.zeros(bias.shape, dtype=torch.promote_types(bias.dtype, torch.float32))
         buffer = None
         for part, weights in _chunks(q, k, bias, ctx.scale):
             q_, k_, v_, grad_ = (z[part].flatten(0, 1) for z in (q, k, v, grad))
@@ -76,10 +78,11 @@ class _ChunkedAttention(torch.autograd.Function):
             buffer = torch.empty_like(weights) if buffer is None else buffer
             slopes = torch.bmm(grad_, v_.transpose(1, 2), out=buffer[: len(weights)])
             slopes = torch.ops.aten._softmax_backward_data.out(slopes, weights, -1, weights.dtype, grad_input=slopes)
-            dbias += slopes.view(-1, *bias.shape).sum(0, dtype=dbias.dtype)
+            if dbias is not None:
+                dbias += slopes.view(-1, *bias.shape).sum(0, dtype=dbias.dtype)
             dq[part] = torch.bmm(slopes, k_).mul_(ctx.scale).view_as(q[part])
             dk[part] = torch.bmm(slopes.transpose(1, 2), q_).mul_(ctx.scale).view_as(k[part])
-        return dq, dk, dv, dbias.to(bias.dtype), None
+        return dq, dk, dv, None if dbias is None else dbias.to(bias.dtype), None
 
 
 def _chunks(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]:

@@ -36,6 +36,13 @@ def test_equals_the_plain_formula_with_all_gradients(chunks, m):
         torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_no_gradient_of_a_bias_that_does_not_learn(chunks):
+    *inputs, bias = tensors()
+    frozen, grad = bias.detach(), torch.randn(5, 3, 5, 4, dtype=torch.float64)
+    for a, b in zip(*(torch.autograd.grad(fast_attention(*inputs, z, 0.3), inputs, grad) for z in (bias, frozen))):
+        assert torch.equal(a, b)
+
+
 def test_gradients_against_finite_differences(chunks):
     assert torch.autograd.gradcheck(lambda *z: fast_attention(*z, 0.5), tensors(n=2, m=3, d=2))
 
