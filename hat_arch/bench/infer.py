@@ -188,22 +188,25 @@ class Candidate:
         A variant that prepares itself for a size (compiles) has done so before.
         """
         image = self._make_image(self.settings.memory_size or self.settings.size)
-        self.forward(self._make_image(WARMUP_SIZE))
+        self._run(self._make_image(WARMUP_SIZE))
         if self.name not in (PEER, CONTEXT, "plain", "prepared"):
-            self.forward(image)
-        return peak_memory(lambda: self.forward(image), self.device)
+            self._run(image)
+        return peak_memory(lambda: self._run(image), self.device)
 
     def first(self) -> NDArray[np.float32]:
         """The output of the first run, for which a variant may have to compile."""
-        try:
-            return self.forward(self.image).float().cpu().numpy()
-        except (torch.OutOfMemoryError, TorchDynamoException) as error:
-            size = show_size(self.settings.size)
-            raise BenchmarkError(f"{self.name} at {size}: {str(error).splitlines()[0]}") from error
+        return self._run(self.image).float().cpu().numpy()
 
     def seconds(self) -> float:
         """Of one run."""
         return timed(lambda: self.forward(self.image), self.device)
+
+    def _run(self, image: Tensor) -> Tensor:
+        try:
+            return self.forward(image)
+        except (torch.OutOfMemoryError, TorchDynamoException) as error:
+            size = show_size(image.shape[-2:])
+            raise BenchmarkError(f"{self.name} at {size}: {str(error).splitlines()[0]}") from error
 
     def _make_image(self, size: tuple[int, int]) -> Tensor:
         return make_image(size, self.channels, self.device)

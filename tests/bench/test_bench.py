@@ -101,6 +101,7 @@ def test_wrong_result_is_refused(variant, monkeypatch, tiny, here):
         infer.run(settings(variants=("prepared", "other")), tiny)
 
 
+@needs_proc
 def test_out_of_memory_is_one_line(monkeypatch, tiny, here):
     def full(network, precision):
         def forward(image):
@@ -109,8 +110,9 @@ def test_out_of_memory_is_one_line(monkeypatch, tiny, here):
         return forward
 
     monkeypatch.setitem(candidates.VARIANTS, "full", full)
-    with pytest.raises(measure.BenchmarkError, match=r"^full at 16×24: no memory$"):
-        infer.run(settings(variants=("full",)), tiny)
+    for memory_size, size in ((None, "16×24"), ((24, 32), "64×64")):  # weighing warms up with 64×64
+        with pytest.raises(measure.BenchmarkError, match=f"^full at {size}: no memory$"):
+            infer.run(settings(variants=("full",), memory_size=memory_size), tiny)
 
 
 def test_networks_hold_the_same_weights(tiny):
