@@ -191,13 +191,25 @@ def check_types(model: type[schema.Options], raw: dict[str, Any], report: Report
             key = max((k for k in report.lines if key[: len(k)] == k), key=len, default=()) or key
             if problem["type"] == "missing":
                 key = tuple(str(part) for part in problem["loc"])
-                report.add(key, "is missing")
+                mistyped = _unknown_beside(key, report)
+                if near := difflib.get_close_matches(key[-1], mistyped, 1):
+                    report.add((*key[:-1], near[0]), f"unknown key; did you mean '{key[-1]}'?")
+                else:
+                    report.add(key, "is missing")
             elif key not in seen:
                 what = problem["msg"][0].lower() + problem["msg"][1:].replace("Input should be", "should be")
                 what = what.removeprefix("input ")
                 report.add(key, f"{what}, is {problem['input']!r}")
             seen.add(key)
         return raw
+
+
+def _unknown_beside(key: Key, report: Report) -> list[str]:
+    """Keys of the same section that no section has; networks of other models (``network_d``) count as known."""
+    sections = [kind for kind in vars(schema).values() if isinstance(kind, type) and issubclass(kind, schema.Section)]
+    known = {name for section in sections for name in section.model_fields}
+    beside = [other[-1] for other in report.lines if other[:-1] == key[:-1]]
+    return [name for name in beside if name not in known and not name.startswith("network_")]
 
 
 @cache

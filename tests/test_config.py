@@ -74,6 +74,19 @@ def test_a_wrong_option_is_named(options, write_options, key, value, message):
     assert len(text.splitlines()) <= 3
 
 
+@pytest.mark.parametrize(
+    ("key", "typed"),
+    [("train.total_iter", "totl_iter"), ("train", "trian"), ("scale", "scal"), ("val.val_freq", "freq")],
+)
+def test_a_needed_key_that_is_mistyped_is_named(options, write_options, key, typed):
+    *sections, name = key.split(".")
+    section = options[sections[0]] if sections else options
+    section[typed] = section.pop(name)
+    named = ".".join([*sections, typed])
+    with pytest.raises(ConfigError, match=rf"tiny\.yml:\d+: {named}: unknown key; did you mean '{name}'\?"):
+        config.load(write_options(options), is_train=True)
+
+
 def test_the_line_of_the_key_is_given(options, write_options):
     options["train"]["ema_decy"] = 0.9
     file = write_options(options)
