@@ -153,8 +153,10 @@ def upscale_file(
 def _bytes(bands: Iterator[Tensor], grey: bool) -> Iterator[NDArray[np.uint8]]:
     """Bands ``(1, C, n, W)`` in 0..1 as ``(n, W, 1 or 3)``, rounded as BasicSR's `tensor2img` does."""
     for band in bands:
-        band = band.mean(1, keepdim=True) if grey else band
-        yield band[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+        values = (band.mean(1, keepdim=True) if grey else band)[0].clamp(0, 1)
+        del band  # it is the largest thing in memory, and the next is made while the caller has this one
+        values = values.mul_(255).round_().byte()
+        yield values.permute(1, 2, 0).cpu().numpy()
 
 
 def _encode(image: NDArray[np.uint8], target: Path) -> bytes:

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,15 +141,17 @@ class Upscaler:
                 is not finite in fp32.
         """
         h, w = lq.shape[-2:]
-        bands = self._bands(lq, self._side(lq, streamed=False))
-        first = next(bands)
-        if first.shape[-2] == h * self.scale:
-            return first
-        output = first.new_empty(*first.shape[:-2], h * self.scale, w * self.scale)
+        output: Tensor | None = None
         row = 0
-        for band in chain([first], bands):
+        for band in self._bands(lq, self._side(lq, streamed=False)):
+            if band.shape[-2] == h * self.scale:
+                return band
+            if output is None:
+                output = band.new_empty(*band.shape[:-2], h * self.scale, w * self.scale)
             output[..., row : row + band.shape[-2], :] = band
             row += band.shape[-2]
+            del band  # while the next is made
+        assert output is not None
         return output
 
     def bands(self, lq: Tensor, progress: Progress = lambda share: None) -> Iterator[Tensor]:
