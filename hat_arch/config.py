@@ -191,9 +191,8 @@ def check_types(model: type[schema.Options], raw: dict[str, Any], report: Report
             key = max((k for k in report.lines if key[: len(k)] == k), key=len, default=()) or key
             if problem["type"] == "missing":
                 key = tuple(str(part) for part in problem["loc"])
-                mistyped = _unknown_beside(key, report)
-                if near := difflib.get_close_matches(key[-1], mistyped, 1):
-                    report.add((*key[:-1], near[0]), f"unknown key; did you mean '{key[-1]}'?")
+                if near := difflib.get_close_matches(key[-1], _unknown_beside(key, report), 1):
+                    report.unknown((*key[:-1], near[0]), [key[-1]])
                 else:
                     report.add(key, "is missing")
             elif key not in seen:

@@ -182,12 +182,12 @@ class Candidate:
         self.forward = prepare(name, build(name, config, self.device), settings.precision_of(name))
         self.image = self._make_image(settings.size)
 
-    def weigh(self) -> PeakMemory:
-        """Peak memory of one forward at `InferSettings.memory_size`, after a small one to warm up.
+    def weigh(self, size: tuple[int, int]) -> PeakMemory:
+        """Peak memory of one forward at a size, after a small one to warm up.
 
         A variant that prepares itself for a size (compiles) has done so before.
         """
-        image = self._make_image(self.settings.memory_size or self.settings.size)
+        image = self._make_image(size)
         self._run(self._make_image(WARMUP_SIZE))
         if self.name not in (PEER, CONTEXT, "plain", "prepared"):
             self._run(image)
@@ -219,10 +219,7 @@ def _measure(
     names = settings.candidates
     with contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(Candidate, name, settings, config, device.type)) for name in names}
-        peaks: dict[str, PeakMemory] = {}
-        for name in names if settings.memory_size else []:
-            progress(f"memory of {name} at {show_size(settings.memory_size or ())}")
-            peaks[name] = workers[name].call("weigh")
+        memory = None if settings.memory_size is None else _weigh(workers, settings.memory_size, progress)
         progress(f"timing {', '.join(names)} at {show_size(settings.size)}, {settings.runs} runs of each")
         outputs = {name: torch.from_numpy(worker.call("first")) for name, worker in workers.items()}
         differences = {
@@ -230,16 +227,21 @@ def _measure(
         }
         clocks = {name: partial(worker.call, "seconds") for name, worker in workers.items()}
         seconds = alternate(clocks, settings.runs, settings.warmups - 1)
-    if settings.memory_size is None:
-        return seconds, differences, None
-    memory = {
-        "size": list(settings.memory_size),
+    return seconds, differences, memory
+
+
+def _weigh(workers: Mapping[str, Worker], size: tuple[int, int], progress: Callable[[str], object]) -> dict[str, Any]:
+    peaks: dict[str, PeakMemory] = {}
+    for name, worker in workers.items():
+        progress(f"memory of {name} at {show_size(size)}")
+        peaks[name] = worker.call("weigh", size)
+    return {
+        "size": list(size),
         "method": peaks[PEER].method,
         "extra_mib": {name: peak.extra_mib for name, peak in peaks.items()},
         "before_mib": {name: peak.before_mib for name, peak in peaks.items()},
         "ratio": {name: peak.extra_mib / peaks[PEER].extra_mib for name, peak in peaks.items() if name != PEER},
     }
-    return seconds, differences, memory
 
 
 def _floors(
@@ -247,11 +249,11 @@ def _floors(
 ) -> dict[str, dict[str, Any]]:
     """How each stands to the machine."""
     shape = 1, config["in_chans"], *settings.size
+    networks = {name: build(name, config, torch.device("cpu")) for name in seconds if name in (PEER, CONTEXT)}
     floors = {}
     for name, runs in seconds.items():
         precision = settings.precision_of(name)
-        counted = CONTEXT if name == CONTEXT else PEER  # ours does the same work in other operators
-        work = count_work(build(counted, config, torch.device("cpu")), shape, precision)
+        work = count_work(networks.get(name, networks[PEER]), shape, precision)  # ours does the same work
         floors[name] = against_floor(work, peaks[precision], summary(runs)["median"])
     return floors
 

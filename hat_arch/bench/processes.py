@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from .measure import BenchmarkError
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 LEAVING_SECONDS = 10  # that a process has to clean up
 
 
-class Worker(Generic[T]):
+class Worker:
     """An object in a new Python process, whose methods are called from here. Use it in a ``with`` statement.
 
     The process ends with its block, also on Ctrl-C; between calls it waits.
@@ -25,7 +25,7 @@ class Worker(Generic[T]):
         args: of ``make``; they must pickle, as arguments and results of the methods must.
     """
 
-    def __init__(self, make: Callable[..., T], *args: object) -> None:
+    def __init__(self, make: Callable[..., object], *args: object) -> None:
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make, args), daemon=True)
@@ -49,7 +49,7 @@ class Worker(Generic[T]):
             raise error
         return result
 
-    def __enter__(self) -> Worker[T]:
+    def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *exception: object) -> None:
