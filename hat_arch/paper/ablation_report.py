@@ -189,6 +189,8 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
 def draw(plan: Plan, file: Path) -> bool:
     """PSNR on the first data set: over the iterations (mean and range of the seeds), and at the end (each seed).
 
+    A curve is that of the last stage, and begins where the stages before it ended.
+
     Returns:
         Whether there was anything to draw.
     """
@@ -200,18 +202,21 @@ def draw(plan: Plan, file: Path) -> bool:
     figure, (over, end) = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=(3, 2), layout="constrained")
     for n, variant in enumerate(plan.networks):
         lines = [one[dataset]["psnr"] for name, one in found if name == variant and dataset in one]
+        before = next(trial.before for trial in plan.trials if trial.variant == variant)
         steps = sorted(set.intersection(*map(set, lines))) if lines else []
         if not steps:
             continue
         values = [[line[step] for line in lines] for step in steps]
-        (drawn,) = over.plot(steps, [statistics.fmean(v) for v in values], marker=".", label=variant)
-        over.fill_between(steps, [min(v) for v in values], [max(v) for v in values], alpha=0.15, linewidth=0)
+        places = [before + step for step in steps]
+        (drawn,) = over.plot(places, [statistics.fmean(v) for v in values], marker=".", label=variant)
+        over.fill_between(places, [min(v) for v in values], [max(v) for v in values], alpha=0.15, linewidth=0)
         scores = [line[max(line)] for line in lines]
         end.plot(scores, [n] * len(scores), "o", color=drawn.get_color(), alpha=0.7)
         end.plot(statistics.fmean(scores), n, "|", color="black", markersize=16)
     end.set_yticks(range(len(plan.networks)), [*plan.networks])
     end.set_ylim(len(plan.networks) - 0.5, -0.5)
-    over.set(xlabel="iteration", ylabel="PSNR-Y (dB)", title="mean and range of the seeds")
+    iterations = "iteration, earlier stages counted" if any(trial.before for trial in plan.trials) else "iteration"
+    over.set(xlabel=iterations, ylabel="PSNR-Y (dB)", title="mean and range of the seeds")
     end.set(xlabel="PSNR-Y (dB)", title="at the end: seeds and mean")
     over.legend(fontsize=8)
     for ax in (over, end):

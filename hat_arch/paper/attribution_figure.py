@@ -47,9 +47,10 @@ class Explained:
         return self.attribution.map
 
     def numbers(self) -> dict[str, Any]:
-        """For JSON and CSV."""
-        values = self.map
+        """For JSON and CSV. Changes are those upon the last doubling of the gradients, 0 with one for every step."""
+        values, coarser = self.map, self.attribution.coarser
         area = contribution_area(values)
+        before = coarser.map if coarser else values
         return {
             "network": self.network.label,
             "weights": self.network.weights,
@@ -58,6 +59,9 @@ class Explained:
             "area_share": float(area.mean()),
             "psnr": self.psnr,
             "ssim": self.ssim,
+            "gradients": self.attribution.gradients,
+            "map_change": float(np.abs(values - before).max()),
+            "diffusion_index_change": abs(diffusion_index(values) - diffusion_index(before)),
             "gain": self.attribution.gain,
             "sum_of_attributions": self.attribution.values.sum().item(),
             "seconds": round(self.seconds, 2),
@@ -71,7 +75,8 @@ def explain(
     window: Window,
     steps: int = STEPS,
     batch: int = 1,
-    progress: Callable[[int], object] = lambda done: None,
+    tolerance: float = 0,
+    progress: Callable[[int, int], object] = lambda done, needed: None,
 ) -> Explained:
     """Runs one network; see `attribute`.
 
@@ -81,7 +86,7 @@ def explain(
     image = to_tensor(lr)
     start = time.perf_counter()
     try:
-        attribution = attribute(network, image, window, steps, batch, progress)
+        attribution = attribute(network, image, window, steps, batch, tolerance, progress)
     except DataError as error:
         raise DataError(f"{network.label}: {error}") from error
     seconds = time.perf_counter() - start

@@ -79,6 +79,11 @@ class Trial:
     def result(self) -> Run:
         return self.stages[-1]
 
+    @property
+    def before(self) -> int:
+        """Iterations of the stages before the one that counts."""
+        return sum(run.iterations for run in self.stages[:-1])
+
 
 def train(
     trials: Sequence[Trial], command: Command, at_once: int = 1, logs: Path | None = None, arguments: Sequence[str] = ()

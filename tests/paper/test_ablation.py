@@ -314,6 +314,15 @@ def test_table_has_mean_and_spread_and_what_is_missing(trained):
     assert len(read_csv(plan.out / "runs.csv")) == 11
 
 
+def test_curves_begin_where_the_stages_before_them_ended(trained, monkeypatch):
+    plan, drawn = trained("pretraining"), []
+    monkeypatch.setattr(ablation_report, "save", lambda figure, file: drawn.append(figure.axes[0]))
+    assert ablation_report.draw(plan, plan.out / "curves.png")
+    lines = {line.get_label(): line.get_xdata().tolist() for line in drawn[0].get_lines()}
+    assert lines == {"none": [5, 10], "same task": [10, 15], "multi-related-task": [10, 15]}
+    assert drawn[0].get_xlabel() == "iteration, earlier stages counted"
+
+
 @pytest.mark.parametrize("study", ["overlap", "cab_weight", "cab_size", "channel_attention"])
 def test_numbers_that_are_not_verified_are_not_shown(study, trained):
     plan = trained(study)

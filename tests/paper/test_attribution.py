@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -21,7 +22,17 @@ from torch import nn
 from hat_arch import cli
 from hat_arch.data.images import DataError
 from hat_arch.paper import attribution, trained
-from hat_arch.paper.attribution import Window, attribute, blur_path, contribution_area, diffusion_index, gini, objective
+from hat_arch.paper.attribution import (
+    Window,
+    attribute,
+    blur_path,
+    contribution_area,
+    diffusion_index,
+    gini,
+    interpolation,
+    levels,
+    objective,
+)
 from hat_arch.paper.attribution_figure import explain
 from hat_arch.paper.facts import look_up
 from hat_arch.paper.networks import build
@@ -118,14 +129,74 @@ def test_attributions_converge_to_what_the_objective_gains():
     assert errors[2] < 0.02 * abs(found.gain)
 
 
+def test_every_step_counts_as_in_the_authors_code():
+    net, lr, window = tiny(), picture(8, 8), Window(4, 4, 8)
+    path = blur_path(lr, 20)
+    expected = torch.zeros_like(lr)
+    for before, after in pairwise(path):
+        image = after[None].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(objective(net(image), window).sum(), image)
+        expected += gradient[0] * (after - before)
+    found = attribute(net, lr, window, 20)
+    torch.testing.assert_close(found.values, expected, rtol=1e-9, atol=1e-12)
+    assert found.gain == pytest.approx((objective(net(path[-1:]), window) - objective(net(path[:1]), window)).item())
+    assert found.coarser is None
+
+
+def test_steps_that_change_nothing_cost_nothing():
+    lr = picture(8, 8, torch.float32)
+    found = attribute(tiny(torch.float32), lr, Window(4, 4, 8), 50)
+    assert 40 < found.gradients < 50  # a blur of less than 0.1 pixels does not change float32
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fewer_gradients_do_where_the_map_changes_no_more(seed):
+    net, window = tiny(), Window(4, 4, 8)
+    lr = torch.rand(3, 8, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    exact, counts = attribute(net, lr, window, batch=50), []
+    for tolerance in (0.2, 0.02, 0.002):
+        found = attribute(net, lr, window, batch=50, tolerance=tolerance)
+        assert np.abs(found.map - exact.map).max() < tolerance
+        assert found.coarser is None or np.abs(found.map - found.coarser.map).max() <= tolerance
+        assert found.gain == pytest.approx(exact.gain)
+        counts.append(found.gradients)
+    assert counts == sorted(counts)
+    assert counts[0] < exact.gradients / 2
+    every = attribute(net, lr, window, batch=50, tolerance=1e-12)
+    assert every.gradients == exact.gradients
+    torch.testing.assert_close(every.values, exact.values)
+
+
+@given(hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(1e-6, 1)))
+def test_levels_grow_to_all_places(lengths):
+    places = lengths.cumsum()
+    found = list(levels(places))
+    assert found[-1] == list(range(len(places)))
+    for fewer, more in pairwise(found):
+        assert set(fewer) < set(more)
+        assert len(more) > 1.4 * len(fewer)
+        assert (fewer[0], fewer[-1]) == (0, len(places) - 1)
+        assert fewer == sorted(set(fewer))
+
+
+@pytest.mark.parametrize("count", [4, 5, 9])
+def test_interpolation_keeps_cubics(count):
+    places = np.random.default_rng(count).random(20).cumsum()
+    nodes = [0, *range(2, 2 * count - 2, 2), 19]
+    for power in range(4):
+        np.testing.assert_allclose(interpolation(places, nodes) @ places[nodes] ** power, places**power, rtol=1e-9)
+    np.testing.assert_array_equal(interpolation(places, list(range(20))), np.eye(20))
+
+
 @pytest.mark.parametrize("batch", [2, 4, 10, 99])
 def test_batches_change_nothing(batch):
     net, lr, window = tiny(), picture(8, 8), Window(4, 4, 8)
     seen = []
-    one, many = attribute(net, lr, window, 10), attribute(net, lr, window, 10, batch, seen.append)
+    one = attribute(net, lr, window, 10)
+    many = attribute(net, lr, window, 10, batch, progress=lambda *counts: seen.append(counts))
     torch.testing.assert_close(one.values, many.values, rtol=1e-9, atol=1e-12)
     assert one.gain == pytest.approx(many.gain)
-    assert seen[-1] == 10
+    assert seen[-1] == (10, 10)
 
 
 def test_the_same_again():
@@ -226,6 +297,7 @@ def test_command_writes_picture_and_numbers(image, option_file, tmp_path, capsys
     assert first == second
     assert f"{first['diffusion_index']:.2f}" in out
     assert content["lr_size"] == [10, 12]
+    assert (first["gradients"], first["map_change"], first["diffusion_index_change"]) == (3, 0, 0)
     assert cv2.imread(str(base.with_suffix(".png"))).shape[1] > 700
     assert sorted(p.name for p in base.parent.iterdir()) == [base.name + s for s in (".csv", ".json", ".png")]
 
@@ -283,6 +355,7 @@ def test_untrained_networks_only_if_asked_for(image, tmp_path, capsys, monkeypat
         (["--arch", "FILE", "--crop", "0,0,99,9"], "--crop: 99x9 pixels at 0,0 do not lie inside"),
         (["--arch", "FILE", "--crop", "16,12,18,16"], "tiny: an LR image of 4x4 is too small"),
         (["--arch", "FILE", "--steps", "0"], "--steps 0: must be at least 1"),
+        (["--arch", "FILE", "--tolerance", "nan"], "--tolerance nan: must be 0 to 1, and not 1"),
         (["--arch", "FILE", "--out", "map.jpg"], "--out map.jpg: must end in .png"),
     ],
 )

@@ -17,14 +17,21 @@ from .options import add_networks, numbers
 UNTRAINED = "the maps of untrained networks mean nothing: they show how the network begins"
 
 
+TOLERANCE = 0.05
+HELP_TOLERANCE = (
+    "largest change of a value of the map, 0 to 1, upon twice the gradients; then it stops. "
+    f"{TOLERANCE} by default; 0 computes the gradient of every step, as the authors did"
+)
+
+
 def add_parser(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser(
         "attribution",
         help="which pixels networks use: Local Attribution Maps and diffusion index",
         description="Draws a Local Attribution Map (Gu and Dong, CVPR 2021) for each network: how much each pixel of "
         "the LR image contributes to a window of the SR image. Reads an HR image, makes its LR image, writes FILE.png, "
-        ".json and .csv. Costs 50 forward and backward passes for each network: on a CPU and for an LR image of 64x64 "
-        "seconds with small ones, minutes with HAT.",
+        ".json and .csv. Costs a forward and a backward pass for each gradient; it computes as many as the map needs, "
+        "50 at most: on a CPU and for an LR image of 64x64 seconds with small networks, a minute or so with HAT.",
     )
     add = parser.add_argument
     add("image", type=Path, metavar="IMAGE", help="HR image; the papers' are 256x256")
@@ -39,8 +46,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         default="pil",
         help="how the LR image is made: pil as in the authors' demonstration (default), matlab as in their tables",
     )
-    add("--steps", type=int, default=50, metavar="N", help="of the path; 50 by default, fewer are faster and coarser")
-    add("--batch", type=int, default=1, metavar="N", help="steps computed at once, 1 by default; takes as much memory")
+    add("--steps", type=int, default=50, metavar="N", help="of the path; 50 by default, as the authors'")
+    add("--tolerance", type=float, default=TOLERANCE, metavar="T", help=HELP_TOLERANCE)
+    add("--batch", type=int, default=1, metavar="N", help="computed at once, 1 by default; takes as much memory")
     add("--out", type=Path, metavar="FILE", help="PNG to write, by default in results/paper")
     parser.set_defaults(run=run)
 
@@ -54,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     for option in ("window", "steps", "batch"):
         if getattr(args, option) < 1:
             raise ConfigError(f"--{option} {getattr(args, option)}: must be at least 1")
+    if not 0 <= args.tolerance < 1:
+        raise ConfigError(f"--tolerance {args.tolerance}: must be 0 to 1, and not 1")
     if not args.arch:
         raise ConfigError(f"--arch is missing: {trained.HOW}")
     out = args.out or Path("results/paper") / f"attribution_{args.image.stem}_{args.at[0]}_{args.at[1]}.png"
@@ -70,8 +80,9 @@ def run(args: argparse.Namespace) -> int:
 
     explained = []
     for network in networks:
-        with _progress(network.label, args.steps) as done:
-            explained.append(attribution_figure.explain(network, gt, lr, window, args.steps, args.batch, done))
+        with _progress(network.label) as done:
+            one = attribution_figure.explain(network, gt, lr, window, args.steps, args.batch, args.tolerance, done)
+            explained.append(one)
     x, y = args.at
     print(f"{args.image}: window of {args.window}x{args.window} at {x},{y}, LR {lr.shape[1]}x{lr.shape[0]}")
     print(_table(explained))
@@ -84,10 +95,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _progress(label: str, steps: int) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal; takes the number of steps done."""
-    with tqdm(total=steps, desc=label, unit="step", leave=False, disable=None) as bar:
-        yield lambda done: bar.update(done - bar.n)
+def _progress(label: str) -> Iterator[Callable[[int, int], object]]:
+    """A bar on a terminal; takes the number of gradients done, and of those needed."""
+    with tqdm(desc=label, unit="gradient", leave=False, disable=None) as bar:
+
+        def show(done: int, needed: int) -> None:
+            bar.total = needed
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def _table(explained: list[Any]) -> str:
@@ -98,8 +114,9 @@ def _table(explained: list[Any]) -> str:
     for e in explained:
         n = e.numbers()
         texts = f"{n['diffusion_index']:.2f}", f"{n['area_share']:.1%}", f"{n['psnr']:.2f}", f"{n['ssim']:.4f}"
-        rows.append([n["network"], *texts, f"{n['seconds']:.1f}", n["weights"]])
-    return table(["", "DI", f"{AREA:.0%} in", "PSNR", "SSIM", "seconds", "weights"], rows)
+        change = f"{n['diffusion_index_change']:.2f}"
+        rows.append([n["network"], *texts, str(n["gradients"]), change, f"{n['seconds']:.1f}", n["weights"]])
+    return table(["", "DI", f"{AREA:.0%} in", "PSNR", "SSIM", "gradients", "change of DI", "seconds", "weights"], rows)
 
 
 def _facts(args: argparse.Namespace, lr: Any) -> dict[str, Any]:
@@ -108,7 +125,7 @@ def _facts(args: argparse.Namespace, lr: Any) -> dict[str, Any]:
 
     from ...bench.measure import environment
 
-    keys = ("at", "window", "crop", "scale", "downsample", "steps", "batch")
+    keys = ("at", "window", "crop", "scale", "downsample", "steps", "tolerance", "batch")
     values = {key: getattr(args, key) for key in keys}
     size = list(lr.shape[:2])
     return {"image": args.image.name, "lr_size": size, **values, "environment": environment(torch.device("cpu"))}
