@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 done, 1 something is wrong (``doctor``) or not all could be done, 2 the user can mend it and was
-        told how, 130 stopped by Ctrl-C.
+        told how, 130 stopped by Ctrl-C, 141 the reader of its output (``| head``) has gone.
     """
     args = build_parser().parse_args(argv)
     allocator.keep()
@@ -54,11 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"basicsr: {line}", file=sys.stderr)
     try:
         plugins.load_local(getattr(args, "plugin", ()))
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
     except USER_ERRORS as error:
         print(f"basicsr: {error}", file=sys.stderr)
         return USER_ERROR
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 141
         if error.filename is None:
             raise
         print(f"basicsr: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -66,3 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"basicsr: stopped{getattr(args, 'after_stop', '')}", file=sys.stderr)
         return 130
+
+
+def _nobody_reads() -> bool:
+    """Whether the pipe that standard output goes to is broken; if so, what is left is thrown away in silence."""
+    output, poll = sys.stdout.fileno(), select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True

@@ -5,7 +5,10 @@ PSNR and SSIM equal BasicSR's ``calculate_psnr`` and ``calculate_ssim``; SSIM ta
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -117,7 +120,7 @@ def _to_tensor(image: Image) -> Tensor:
 
 @cache
 def _pyiqa(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """A metric of pyiqa, on the CPU. Its first use downloads a network.
+    """A metric of pyiqa, on the CPU. Its first use downloads networks, which it says on standard error.
 
     Raises:
         MetricError: pyiqa is not installed, or cannot make it.
@@ -127,10 +130,13 @@ def _pyiqa(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     except ImportError as error:
         raise MetricError(f"{name.upper()} needs pyiqa: pip install 'hat-arch[paper]'") from error
     try:
-        return pyiqa.create_metric(name, device=torch.device("cpu"))
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="torchvision")  # how pyiqa calls it
+            return pyiqa.create_metric(name, device=torch.device("cpu"))
     except Exception as error:  # whatever a failed download raises
-        reason = " ".join(str(error).split())[:200]
-        raise MetricError(f"{name.upper()}: pyiqa cannot load its network ({reason})") from error
+        reason, folder = " ".join(str(error).split())[:200], torch.hub.get_dir()
+        problem = f"pyiqa cannot load its networks ({reason}); it downloads them once, to {folder}"
+        raise MetricError(f"{name.upper()}: {problem}") from error
 
 
 def unavailable(name: str) -> str | None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -43,6 +45,14 @@ def test_every_command_explains_itself(capsys, args):
         cli.main(args)
     assert stop.value.code == 0
     assert "usage: basicsr" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_gone_gets_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "hat_arch", "paper", "ablate", "--list"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
 
 
 @pytest.mark.parametrize("args", [[], ["trian"], ["train"], ["train", "-opt", "a.yml", "--launcher", "mpi"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,4 +93,42 @@ def test_a_network_that_pyiqa_cannot_download_is_one_line(monkeypatch: pytest.Mo
 
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
     metrics._pyiqa.cache_clear()
-    assert metrics.unavailable("lpips") == "LPIPS: pyiqa cannot load its network (no route to host)"
+    problem = "LPIPS: pyiqa cannot load its networks (no route to host); it downloads them once, to "
+    assert metrics.unavailable("lpips") == problem + torch.hub.get_dir()
+
+
+def test_lpips_of_pyiqa_is_the_distance_of_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Zhang et al., equation 1, with weights made up: pyiqa's own are downloads."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    pytest.importorskip("pyiqa", reason="pyiqa is an extra: pip install 'hat-arch[paper]'")
+    from pyiqa.archs.lpips_arch import default_model_urls
+    from torchvision.models import AlexNet_Weights, alexnet
+
+    torch.manual_seed(0)
+    net, depths, widths = alexnet().eval(), (1, 4, 7, 9, 11), (64, 192, 384, 256, 256)
+    lines = [torch.rand(width) for width in widths]
+    heads = {f"lin{n}.model.1.weight": line.view(1, -1, 1, 1) for n, line in enumerate(lines)}
+    for folder, url, state in (
+        ("checkpoints", AlexNet_Weights.DEFAULT.url, net.state_dict()),
+        ("pyiqa", default_model_urls["0.1_alex"], heads),
+    ):
+        (tmp_path / "hub" / folder).mkdir(parents=True)
+        torch.save(state, tmp_path / "hub" / folder / url.rpartition("/")[2])
+
+    image, gt = np.random.default_rng(0).integers(0, 256, (2, 70, 90, 3), np.uint8)
+    shift, scale = torch.tensor([[-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]]).view(2, 1, 3, 1, 1)
+    rgb = torch.from_numpy(np.stack([image, gt])[..., ::-1].copy()).permute(0, 3, 1, 2) / 127.5 - 1
+    x, expected = (rgb - shift) / scale, 0.0
+    with torch.no_grad():
+        for n, layer in enumerate(net.features):
+            x = layer(x)
+            if n in depths:
+                unit = x / x.norm(dim=1, keepdim=True)
+                expected += torch.einsum("chw,c->hw", (unit[0] - unit[1]) ** 2, lines[depths.index(n)]).mean().item()
+    metrics._pyiqa.cache_clear()
+    capfd.readouterr()
+    assert metrics.measure(image, gt, 4, ["lpips"])["lpips"] == pytest.approx(expected, rel=1e-4)
+    assert capfd.readouterr().out == ""
+    metrics._pyiqa.cache_clear()
