@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -185,9 +186,16 @@ def summary(
     return "\n".join([*lines, *(["![curves](curves.png)", ""] if curves else [])])
 
 
+def plain(text: str) -> str:
+    """Text for a figure, in which dollars do not begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def save(figure: Figure, file: Path) -> None:
     """Writes a figure as PNG, whole or not at all, and closes it."""
     data = io.BytesIO()
-    figure.savefig(data, dpi=150, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a box stands for what the font lacks
+        figure.savefig(data, dpi=150, format="png")
     plt.close(figure)
     write_file(file, data.getvalue())

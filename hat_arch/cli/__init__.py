@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import select
 import sys
@@ -50,11 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         told how, 130 stopped by Ctrl-C, 141 the reader of its output (``| head``) has gone.
     """
     args = build_parser().parse_args(argv)
-    allocator.keep()
-    args.installed_plugins, broken = plugins.load_installed()
-    for line in broken:
-        print(f"basicsr: {line}", file=sys.stderr)
     try:
+        allocator.keep()
+        args.installed_plugins, broken = plugins.load_installed()
+        for line in broken:
+            print(f"basicsr: {line}", file=sys.stderr)
         plugins.load_local(getattr(args, "plugin", ()))
         code = args.run(args)
         sys.stdout.flush()
@@ -65,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 141
+        if error.errno == errno.ENOSPC and error.filename is None:
+            print("basicsr: no space left on the disk; make room and repeat the command", file=sys.stderr)
+            return USER_ERROR
         if error.filename is None:
             raise
         print(f"basicsr: {error.filename}: {error.strerror}", file=sys.stderr)

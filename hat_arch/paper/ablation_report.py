@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from ..data.images import DataError
 from ..models.training_state import write_bytes
 from ..report import plt, save, scalars
 from .ablation import Plan
@@ -74,6 +75,16 @@ def at_end(run: Run) -> Scores:
         dataset: {name: points[max(points)] for name, points in metrics.items()}
         for dataset, metrics in curves(run).items()
     }
+
+
+def require_logs(plan: Plan) -> None:
+    """Raises `DataError` unless all that is finished can be reported."""
+    for trial in plan.trials:
+        run = trial.result
+        if run.finished and not at_end(run):
+            log = run.folder / "tb_logger" / run.name
+            remedy = f"put it back, or delete {run.experiment} to train it again"
+            raise DataError(f"{log}: is gone, and with it the results, but for {run.experiment}/summary.md; {remedy}")
 
 
 def write_report(plan: Plan, failed: dict[str, str]) -> None:

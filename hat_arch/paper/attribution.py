@@ -83,7 +83,8 @@ def blur_path(lr: Tensor, steps: int = STEPS, sigma: float = SIGMA) -> Tensor:
         DataError: it is too small to be mirrored.
     """
     if min(lr.shape[1:]) <= KERNEL // 2:
-        raise DataError(f"an LR image of {lr.shape[1]}x{lr.shape[2]} is too small: {KERNEL // 2 + 1}x{KERNEL // 2 + 1}")
+        least = KERNEL // 2 + 1
+        raise DataError(f"an LR image of {lr.shape[1]}x{lr.shape[2]} is too small; it takes {least}x{least}")
     kernels = torch.stack([gaussian(s, lr.dtype) for s in torch.linspace(sigma, 0, steps + 1).tolist()]).to(lr.device)
     half = KERNEL // 2
     padded = F.pad(lr[:, None], (half, half, half, half), "reflect")

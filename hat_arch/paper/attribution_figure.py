@@ -86,9 +86,11 @@ def explain(
     image = to_tensor(lr)
     start = time.perf_counter()
     try:
-        attribution = attribute(network, image, window, steps, batch, tolerance, progress)
+        with network.explaining("lower --batch, or take a smaller --crop"):
+            attribution = attribute(network, image, window, steps, batch, tolerance, progress)
     except DataError as error:
-        raise DataError(f"{network.label}: {error}") from error
+        name = f"{network.label}: "
+        raise DataError(name + str(error).removeprefix(name)) from error
     seconds = time.perf_counter() - start
     with torch.no_grad():
         sr = tensor2img(network(image[None]))
@@ -129,7 +131,7 @@ def draw(explained: list[Explained], gt: Image, lr: Image, window: Window, file:
     for ax, e in zip(axes[:, 1:].T, explained):
         values = e.map
         area = contribution_area(values)
-        ax[0].set_title(e.network.label, fontsize=FONT + 1, fontweight="bold")
+        ax[0].set_title(report.plain(e.network.label), fontsize=FONT + 1, fontweight="bold")
         _show(ax[0], plt.get_cmap("seismic")(values * 0.5 + 0.5)[..., :3], f"DI {diffusion_index(values):.2f}")
         _mark(ax[0], window, scale, "black")
         _show(ax[1], _lit(lr, area), f"{area.mean():.1%} of the pixels")

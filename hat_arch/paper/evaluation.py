@@ -132,7 +132,7 @@ def from_weights(label: str, options: Options, weights: Path, settings: Settings
     """The network of a ``network_g`` with weights in a file; it is built when the first image needs it."""
 
     def prepare() -> Enlarge:
-        return enlarger(load_network(weights, None, options), options, settings)
+        return enlarger(load_network(weights, None, options), options, settings, scale_of(options))
 
     identity = json.dumps([options, checksum(weights)], sort_keys=True)
     return Method(label, scale_of(options), identity, weights.stat().st_size, prepare)
@@ -154,11 +154,20 @@ def own(spec: str, plugins: Sequence[str], settings: Settings) -> Method:
         raise ConfigError(f"--network {spec}: must be LABEL=FILE, an option file or weights of a HAT")
     is_option_file = Path(file).suffix in (".yml", ".yaml")
     made = trained.load(spec, SCALES[-1]) if is_option_file else _hat(label, Path(file))
-    network, options, weights = made.network, made.options, Path(made.weights)
-    sources = [checksum(Path(plugin)) for plugin in plugins if Path(plugin).is_file()]
-    identity = json.dumps([options, checksum(weights), sources], sort_keys=True)
-    cost = weights.stat().st_size
-    return Method(label, scale_of(options), identity, cost, lambda: enlarger(network, options, settings))
+    weights = Path(made.weights)
+    identity = json.dumps([made.options, checksum(weights), _sources(made.network, plugins)], sort_keys=True)
+    prepare = partial(enlarger, made.network, made.options, settings, made.scale)
+    return Method(label, made.scale, identity, weights.stat().st_size, prepare)
+
+
+def _sources(network: nn.Module, plugins: Sequence[str]) -> list[str]:
+    """Checksums of the code that is not PyTorch's: of plugins, and of all classes that a network is made of."""
+    classes = {base for module in network.modules() for base in type(module).__mro__}
+    names = {one.__module__ for one in classes} | set(plugins)
+    modules = [sys.modules[name] for name in names if name in sys.modules and name.partition(".")[0] != "torch"]
+    files = {Path(file) for module in modules if (file := getattr(module, "__file__", None))}
+    files |= {Path(plugin) for plugin in plugins}
+    return sorted(checksum(file) for file in files if file.is_file())
 
 
 def _hat(label: str, weights: Path) -> trained.Trained:
@@ -168,10 +177,10 @@ def _hat(label: str, weights: Path) -> trained.Trained:
         raise WeightsError(str(error).replace(OTHER, f"{OTHER}: --network LABEL=FILE.yml")) from error
 
 
-def enlarger(network: nn.Module, options: Options, settings: Settings) -> Enlarge:
+def enlarger(network: nn.Module, options: Options, settings: Settings, scale: int) -> Enlarge:
     """A network as a function of 8-bit images."""
     device, multiple = torch.device(settings.device), options.get("window_size", 1)
-    upscaler = Upscaler(network.to(device), scale_of(options), multiple=multiple, tile=settings.tile, precision="fp32")
+    upscaler = Upscaler(network.to(device), scale, multiple=multiple, tile=settings.tile, precision="fp32")
 
     def enlarge(lr: Image) -> Image:
         sr = upscaler(to_tensor(lr)[None].to(device))
@@ -252,7 +261,7 @@ def _fingerprint(sample: Sample) -> str:
 
 def _run(jobs: Sequence[_Job], metrics: Sequence[str], results: Results) -> None:
     """Measures what is not in the cache, with a bar that knows what images and networks cost."""
-    known = {job: _read(job.cached) for job in jobs}
+    known = {job: _read(job.cached, metrics) for job in jobs}
     todo = [job for job in jobs if known[job] is None]
     failed: set[Method] = set()
     enlarge: Enlarge | None = None
@@ -286,10 +295,11 @@ def _run(jobs: Sequence[_Job], metrics: Sequence[str], results: Results) -> None
             results.images.append(ImageScore(job.scale, job.method.label, job.set_name, job.sample.name, scores))
 
 
-def _read(path: Path) -> dict[str, float] | None:
+def _read(path: Path, metrics: Sequence[str]) -> dict[str, float] | None:
     """Scores from the cache; None if they are not there, or the file is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["scores"]
+        scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        return {name: float(scores[name]) for name in metrics}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

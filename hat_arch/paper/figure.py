@@ -78,8 +78,11 @@ def patches(gt: Image, lr: Image, box: tuple[int, int, int, int], networks: list
 
     found = [Patch("LR", part(lr.repeat(scale, 0).repeat(scale, 1))), scored("bicubic", imresize(lr, scale))]
     for network in networks:
-        with torch.no_grad():
-            found.append(scored(network.label, tensor2img(network(to_tensor(lr)[None]))))
+        with torch.no_grad(), network.explaining("take a smaller image"):
+            sr = network(to_tensor(lr)[None])
+        if not sr.isfinite().all():
+            raise DataError(f"{network.label}: its output is not finite; {network.weights} may be damaged")
+        found.append(scored(network.label, tensor2img(sr)))
     return [*found, Patch("GT", part(gt))]
 
 
@@ -96,13 +99,13 @@ def draw_strip(name: str, gt: Image, box: tuple[int, int, int, int], found: list
     figure = plt.figure(figsize=(whole + columns * patch + 0.3, total + 0.1), layout="constrained")
     grid = figure.add_gridspec(rows, columns + 1, width_ratios=[whole, *[patch] * columns])
     overview = figure.add_subplot(grid[:, 0])
-    _show(overview, gt, name)
+    _show(overview, gt, report.plain(name))
     overview.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, edgecolor=MARK, linewidth=1.5))
     scored = [p for p in found if p.psnr is not None]
     best = {key: max(getattr(p, key) for p in scored) for key in ("psnr", "ssim")} if len(scored) > 1 else {}
     for i, p in enumerate(found):
         ax = figure.add_subplot(grid[i // columns, 1 + i % columns])
-        _show(ax, p.image, f"{p.name}\n{_numbers(p, best)}")
+        _show(ax, p.image, f"{report.plain(p.name)}\n{_numbers(p, best)}")
     report.save(figure, file)
 
 
@@ -196,7 +199,7 @@ def read_latencies(folder: Path, scale: int) -> Latencies | None:
                 continue
             setting = f"{'×'.join(map(str, result['size']))}, {result['environment']['device_name']}"
             fastest = min(s["median"] for name, s in result["seconds"].items() if name not in (PEER, CONTEXT))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{file}: is no result of basicsr bench ({error})") from error
         settings.setdefault(setting, {})[result["network"]] = 1000 * fastest
     setting, times = max(settings.items(), key=lambda item: len(item[1]), default=("", {}))

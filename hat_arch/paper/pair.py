@@ -47,13 +47,20 @@ def load_pair(
     return gt, np.asarray(PillowImage.fromarray(gt).resize(size, PillowImage.Resampling.BICUBIC))
 
 
-def check_inside(option: str, part: tuple[int, ...], image: Image, file: Path) -> None:
-    """Raises `DataError` unless left, top, width and height describe a part of an image."""
+def check_inside(
+    option: str, part: tuple[int, ...], image: Image, file: Path, corner: tuple[int, ...] = (0, 0)
+) -> None:
+    """Raises `DataError` unless left, top, width and height describe a part of an image.
+
+    Args:
+        corner: where in the file the image begins; ``part`` is counted from there.
+    """
     x, y, width, height = part
     rows, columns = image.shape[:2]
     if min(x, y) < 0 or min(width, height) < 1 or x + width > columns or y + height > rows:
-        what = f"{width}x{height} pixels at {x},{y}"
-        raise DataError(f"{option}: {what} do not lie inside {file} ({columns}x{rows} after cropping)")
+        what = f"{width}x{height} pixels at {x + corner[0]},{y + corner[1]}"
+        where = f" from {corner[0]},{corner[1]}" if any(corner) else ""
+        raise DataError(f"{option}: {what} do not lie inside {file} ({columns}x{rows}{where} after cropping)")
 
 
 def to_tensor(image: Image) -> Tensor:

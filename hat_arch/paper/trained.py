@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from torch import Tensor, nn
 from .. import config
 from ..archs.layers import pad_to_multiple
 from ..config import ConfigError
+from ..data.images import DataError
 from ..inference.weights import Weights, choose, load_network
 from ..models.weights import WeightsError, fitting, read_weights
-from .networks import NETWORKS, Options, build, network_options, scale_of
+from .networks import NETWORKS, Options, build, network_options, says_scale, scale_of
 
-HOW = "give NAME=WEIGHTS, NAME one of " + ", ".join(NETWORKS) + ", a HAT's weights alone, or an option file"
+HOW = "give NAME=WEIGHTS, NAME one of " + ", ".join(NETWORKS) + ", [LABEL=] and a HAT's weights, or an option file"
 SEED = 0  # of untrained networks
 
 
@@ -31,10 +34,28 @@ class Trained:
     """Its ``network_g``."""
     weights: str
     """The file, or ``untrained``."""
+    factor: int | None = None
+    """By how much it enlarges, if its ``network_g`` does not say."""
 
     @property
     def scale(self) -> int:
-        return scale_of(self.options)
+        return self.factor or scale_of(self.options)
+
+    @contextlib.contextmanager
+    def explaining(self, remedy: str) -> Iterator[None]:
+        """Names the network where something fails in it.
+
+        Raises:
+            DataError: it does; the message ends with ``remedy`` if there is too little memory.
+        """
+        try:
+            yield
+        except (ConfigError, DataError):
+            raise
+        except Exception as error:  # a network may raise anything
+            short = isinstance(error, MemoryError) or "memory" in str(error).lower()
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise DataError(f"{self.label}: the network fails: {reason}{f'; {remedy}' if short else ''}") from error
 
     def __call__(self, lr: Tensor) -> Tensor:
         """``(B, 3, H, W)`` in 0..1 of any size to ``(B, 3, scale · H, scale · W)``, padded to windows on the way."""
@@ -62,7 +83,7 @@ def load_all(specs: list[str], scale: int, untrained: bool = False) -> list[Trai
     labels = [network.label for network in networks]
     for network in networks:
         if labels.count(network.label) > 1:
-            raise ConfigError(f"--arch: two are called '{network.label}'; write LABEL=OPTIONS.yml to tell them apart")
+            raise ConfigError(f"--arch: two are called '{network.label}'; write LABEL=FILE to tell them apart")
         if network.scale != scale:
             raise ConfigError(f"--arch {network.label}: enlarges by {network.scale}, not by --scale {scale}")
     return networks
@@ -70,13 +91,15 @@ def load_all(specs: list[str], scale: int, untrained: bool = False) -> list[Trai
 
 def load(spec: str, scale: int, untrained: bool = False) -> Trained:
     """One network of `load_all`."""
-    label, equals, file = spec.partition("=") if "=" in spec else ("", "", spec)
+    label, equals, file = ("", "", spec) if "=" not in spec or Path(spec).is_file() else spec.partition("=")
     if Path(file).suffix in (".yml", ".yaml"):
         return _from_option_file(Path(file), label, untrained)
     if not equals and Path(file).suffix in (".pth", ".safetensors"):
         _require(Path(file), Path(file).stem)
         return by_weights(Path(file).stem, Path(file))
     name = label or file
+    if equals and name not in NETWORKS and Path(file).is_file():
+        return by_weights(label, Path(file))
     if name not in NETWORKS:
         raise ConfigError(f"--arch {spec}: unknown network '{name}'; {HOW}")
     return _prepared(name, network_options(name, scale), Path(file) if equals else None, None, untrained)
@@ -97,21 +120,29 @@ def _from_option_file(file: Path, label: str, untrained: bool) -> Trained:
     """The network of an option file: with ``path: pretrain_network_g``, else with what its own training has left."""
     opt, _ = config.read(file)
     options = opt.get("network_g")
-    if not isinstance(options, dict) or options.get("type") not in ARCH_REGISTRY:
+    if not isinstance(options, dict) or str(options.get("type")) not in ARCH_REGISTRY:
         raise ConfigError(f"{file}: network_g must name a network of the registry; basicsr archs lists them")
     path: dict[str, Any] = opt.get("path") or {}
+    keys = ("pretrain_network_g", "param_key_g")
+    if not isinstance(path, dict) or not all(isinstance(path.get(key), str | None) for key in keys):
+        raise ConfigError(f"{file}: path: {' and '.join(keys)} must be names")
+    pretrained, key = (path.get(key) for key in keys)
     name = str(opt.get("name", file.stem))
     trained = Path("experiments") / name / "models/net_g_latest.pth"
     weights: Path | None = trained
-    key = None
-    if path.get("pretrain_network_g") and not trained.is_file():
-        weights, key = Path(path["pretrain_network_g"]).expanduser(), path.get("param_key_g")
-    elif untrained and not trained.is_file():
+    if trained.is_file():
+        key = None
+    elif pretrained:
+        weights = Path(pretrained).expanduser()
+    elif untrained:
         weights = None
-    return _prepared(label or name, options, weights, key, untrained)
+    made = _prepared(label or name, options, weights, key, untrained, str(file))
+    return made if says_scale(options) else replace(made, factor=int(opt.get("scale", 1)))
 
 
-def _prepared(label: str, options: Options, file: Path | None, key: str | None, untrained: bool) -> Trained:
+def _prepared(
+    label: str, options: Options, file: Path | None, key: str | None, untrained: bool, source: str = "--arch"
+) -> Trained:
     if file is None and not untrained:
         raise ConfigError(f"--arch {label}: no weights; {HOW} (--untrained to see the network as it begins)")
     with torch.random.fork_rng([]):
@@ -119,7 +150,7 @@ def _prepared(label: str, options: Options, file: Path | None, key: str | None, 
         try:
             network = build(options).eval().requires_grad_(False)
         except Exception as error:  # a constructor may raise anything
-            raise ConfigError(f"{label}: cannot be built: {' '.join(str(error).split())}") from error
+            raise ConfigError(f"{source}: {label}: cannot be built: {' '.join(str(error).split())}") from error
     if file is not None:
         network.load_state_dict(_weights_for(network, label, file, key))
     return Trained(label, network, options, str(file or "untrained"))

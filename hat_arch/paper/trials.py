@@ -57,7 +57,7 @@ class Run:
         for log in sorted(self.experiment.glob("train_*.log"), reverse=True)[:1]:
             with log.open("rb") as file:
                 file.seek(max(0, log.stat().st_size - TAIL))
-                found = re.findall(rb"iter:\s*([\d,]+)", file.read())
+                found = re.findall(rb"\biter:\s*([\d,]+)", file.read())
             if found:
                 return int(found[-1].replace(b",", b""))
         return max(training_state.iterations(self.experiment / "training_states"), default=0)
@@ -122,6 +122,8 @@ class _Active:
     run: Run
     later: Sequence[Run]
     process: BaseProcess
+    logged: int
+    """Size of its log when it began."""
 
 
 class _Pool:
@@ -139,10 +141,11 @@ class _Pool:
         run, log = left[0], self.logs / f"{left[0].name}.log" if self.logs else None
         words = ["-opt", str(run.options.resolve()), "--auto_resume", *self.arguments]
         process = get_context("spawn").Process(target=_process, args=(self.command, words, run, log))
+        logged = log.stat().st_size if log and log.is_file() else 0
         self.progress.begins(trial, run)
         with _ignoring_ctrl_c():
             process.start()
-        self.active.append(_Active(trial, run, left[1:], process))
+        self.active.append(_Active(trial, run, left[1:], process, logged))
         return True
 
     def ended(self) -> list[_Active]:
@@ -208,9 +211,10 @@ def _problem(one: _Active, logs: Path | None) -> str | None:
         return how
     log = logs / f"{one.run.name}.log"
     with contextlib.suppress(OSError):
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        said = next((line for line in reversed(lines) if line.startswith("basicsr: ")), lines[-1] if lines else "")
-        how += f": {said.removeprefix('basicsr: ')}"
+        text = log.read_bytes()[one.logged :].decode(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if said := next((line for line in reversed(lines) if line.startswith("basicsr: ")), "".join(lines[-1:])):
+            how += f": {said.removeprefix('basicsr: ')}"
     return f"{how} ({log})"
 
 

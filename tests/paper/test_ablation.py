@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -183,6 +184,8 @@ def pretend(argv):
         return 2
     if "stopped" in name:
         return 130
+    if "killed" in name:
+        os.kill(os.getpid(), signal.SIGKILL)
     folder = Path("experiments", name)
     folder.mkdir(parents=True)
     (folder / "summary.md").touch()
@@ -201,6 +204,13 @@ def test_a_variant_that_fails_is_named_and_the_others_go_on(here, monkeypatch, c
     assert capsys.readouterr().err.count(f"window 8, seed 0: failed: {why}\n") == 1
     assert f"Failed: window 8, seed 0: {why}." in Path("out/table.md").read_text(encoding="utf-8")
     assert Path("out/experiments/HAT_no_cab_no_ocab_seed0/summary.md").exists()
+
+
+def test_the_cause_of_an_earlier_stop_is_not_named_again(tmp_path):
+    log = tmp_path / "killed.log"
+    log.write_text("basicsr: stopped after iteration 22, which is saved\n")
+    ((_, problem),) = trials.train([trial(tmp_path, "killed")], pretend, logs=tmp_path)
+    assert problem == f"killed ended with signal 9 ({log})"
 
 
 def test_stages_are_trained_in_turn_and_none_that_is_finished(tmp_path):
@@ -312,6 +322,27 @@ def test_table_has_mean_and_spread_and_what_is_missing(trained):
     assert [row["psnr"] for row in rows if row["source"] == "paper"] == ["27.81", "27.91", "27.91", "27.97"]
     assert float(rows[0]["psnr std"]) == pytest.approx(statistics.stdev(values), abs=1e-5)
     assert len(read_csv(plan.out / "runs.csv")) == 11
+
+
+def test_results_whose_log_is_gone_are_not_replaced_by_nothing(trained, here, capsys):
+    plan = trained("window")
+    (plan.out / "table.md").write_text("results")
+    words = ["paper", "ablate", "window", "--out", str(plan.out), "--iterations", "10", "--resume"]
+    shutil.rmtree(plan.out / "tb_logger" / plan.trials[1].result.name)
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err
+    assert f"tb_logger/{plan.trials[1].result.name}: is gone" in error and error.count("\n") == 1
+    assert (plan.out / "table.md").read_text() == "results"
+
+
+def test_progress_is_that_of_the_iterations(tmp_path):
+    run = trials.Run("a", Path("a.yml"), 400, tmp_path)
+    run.experiment.mkdir(parents=True)
+    log = run.experiment / "train_a_1.log"
+    log.write_text("  total_iter: 400\n")
+    assert run.done == 0
+    log.write_text("  total_iter: 400\n[a..][epoch:  0, iter:   1,230, lr:(1.0e-3,)]\n")
+    assert run.done == 1230
 
 
 def test_curves_begin_where_the_stages_before_them_ended(trained, monkeypatch):

@@ -21,7 +21,7 @@ from torch import nn
 
 from hat_arch import cli
 from hat_arch.data.images import DataError
-from hat_arch.paper import attribution, trained
+from hat_arch.paper import attribution, attribution_figure, trained
 from hat_arch.paper.attribution import (
     Window,
     attribute,
@@ -289,7 +289,7 @@ def test_command_writes_picture_and_numbers(image, option_file, tmp_path, capsys
     monkeypatch.chdir(tmp_path)
     assert cli.main(command(image, "--arch", option_file, "--arch", f"again={option_file}")) == 0
     out = capsys.readouterr().out
-    base = tmp_path / "results/paper/attribution_picture_16_12"
+    base = tmp_path / "results/paper/attribution_picture_16_12_x4_tiny_again"
     content = json.loads(base.with_suffix(".json").read_text())
     lines = list(csv.DictReader(base.with_suffix(".csv").read_text().splitlines()))
     assert [n["network"] for n in content["networks"]] == ["tiny", "again"] == [line["network"] for line in lines]
@@ -353,6 +353,7 @@ def test_untrained_networks_only_if_asked_for(image, tmp_path, capsys, monkeypat
         (["--arch", "FILE", "--scale", "2"], "--arch tiny: enlarges by 4, not by --scale 2"),
         (["--arch", "FILE", "--window", "40"], "--at: 40x40 pixels at 16,12 do not lie inside"),
         (["--arch", "FILE", "--crop", "0,0,99,9"], "--crop: 99x9 pixels at 0,0 do not lie inside"),
+        (["--arch", "FILE", "--crop", "16,20,16,16"], "--at: 4x4 pixels at 16,12 do not lie inside"),
         (["--arch", "FILE", "--crop", "16,12,18,16"], "tiny: an LR image of 4x4 is too small"),
         (["--arch", "FILE", "--steps", "0"], "--steps 0: must be at least 1"),
         (["--arch", "FILE", "--tolerance", "nan"], "--tolerance nan: must be 0 to 1, and not 1"),
@@ -368,6 +369,14 @@ def test_mistakes_get_a_line(arguments, message, image, option_file, capsys, tmp
     assert error.startswith(f"basicsr: {message}")
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_nothing_is_lost_when_the_picture_cannot_be_drawn(image, option_file, tmp_path, monkeypatch):
+    out = tmp_path / "map.png"
+    monkeypatch.setattr(attribution_figure, "draw", lambda *_: (_ for _ in ()).throw(OSError(28, "full", str(out))))
+    assert cli.main(command(image, "--arch", option_file, "--out", out)) == 2
+    assert json.loads(out.with_suffix(".json").read_text())["networks"]
+    assert len(out.with_suffix(".csv").read_text().splitlines()) == 2
 
 
 def test_a_damaged_image_is_named(image, option_file, capsys):

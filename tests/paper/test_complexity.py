@@ -160,7 +160,7 @@ def test_files_hold_what_is_shown(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--networks", "HATT"], "--networks HATT: unknown"),
-        (["--size", "0"], "--size 0: must be at least 1"),
+        (["--size", "0"], "--size 0: must be 1 to 16384"),
     ],
 )
 def test_mistakes_get_a_line(arguments, message, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import cv2
 import numpy as np
@@ -119,7 +120,9 @@ def test_strip_command(archs, image, tmp_path, capsys, monkeypatch):
     assert cli.main(["paper", "figure", "strip", str(image), "--at", "10,6,24,20", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * archs + 3
-    assert lines[-1] == "results/paper/strip_picture_10_6_24_20.png"
+    assert (
+        lines[-1] == f"results/paper/{'_'.join(['strip_picture_10_6_24_20_x4', *(f'n{n}' for n in range(archs))])}.png"
+    )
     assert cv2.imread(lines[-1]) is not None
 
 
@@ -130,15 +133,22 @@ def test_strip_command(archs, image, tmp_path, capsys, monkeypatch):
         (["strip", "none.png", "--at", "0,0,20,20"], "none.png: No such file"),
         (["strip", "IMAGE", "--at", "0,0,20,20", "--arch", "HAT"], "--arch HAT: no weights"),
         (["tradeoff", "--dataset", "Set6"], "--dataset Set6: unknown; the papers have Set5, Set14"),
+        (["tradeoff", "--benchmarks", "none"], "--benchmarks none: no such folder"),
+        (["strip", "IMAGE", "--at", "0,0,20,20", "--out", "IMAGE"], "--out IMAGE: is the image that is read"),
+        (
+            ["strip", "IMAGE", "--at", "0,0,20,20", "--out", "IMAGE/x.png"],
+            "--out IMAGE/x.png: cannot be written (Not a",
+        ),
     ],
 )
 def test_mistakes_get_a_line(arguments, message, image, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = [str(image) if a == "IMAGE" else a for a in arguments]
+    arguments = [a.replace("IMAGE", str(image)) for a in arguments]
     assert cli.main(["paper", "figure", *arguments]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"basicsr: {message}")
+    assert error.replace(str(image), "IMAGE").startswith(f"basicsr: {message}")
     assert error.count("\n") == 1
+    assert [*tmp_path.iterdir()] == [image]
 
 
 def test_malformed_coordinates_are_named(image, capsys):
@@ -181,9 +191,10 @@ def test_latencies_are_those_of_one_setting(tmp_path):
     assert figure.read_latencies(tmp_path, 2) is None
     times = {p.name: p.milliseconds for p in figure.points("Set5", 4, found) if p.milliseconds}
     assert times == {"HAT": 1500, "HAT-S": 750}
-    (tmp_path / "infer_e.json").write_text('{"size": 3}')
-    with pytest.raises(DataError, match=r"infer_e.json: is no result of basicsr bench"):
-        figure.read_latencies(tmp_path, 4)
+    for content in ('{"size": 3}', benchmark("HAT", 1).replace('{"peer"', '[{"peer"').replace("}}, ", "}}], ", 1)):
+        (tmp_path / "infer_e.json").write_text(content)
+        with pytest.raises(DataError, match=r"infer_e.json: is no result of basicsr bench"):
+            figure.read_latencies(tmp_path, 4)
 
 
 @pytest.mark.parametrize("dataset", ["Urban100", "Set5"])
@@ -247,6 +258,57 @@ def test_a_hat_is_known_by_its_weights_alone(two_sets, tmp_path):
         trained.load(str(tmp_path / "other.pth"), 4)
 
 
+def test_a_network_may_have_a_label_of_its_own(two_sets, tmp_path):
+    folder = tmp_path / "lr=1e-4"
+    folder.mkdir()
+    file = two_sets[0].rename(folder / "w.pth")
+    assert trained.load(f"mine={file}", 4).label == "mine"
+    assert trained.load(str(file), 4).label == "w"
+
+
+def test_the_scale_of_an_option_file_serves_where_the_network_has_none(tmp_path):
+    network = {"type": "MSRResNet", "num_feat": 4, "num_block": 1}
+    for options, scale in ((network, 3), ({**network, "upscale": 2}, 2)):
+        (tmp_path / "o.yml").write_text(yaml.safe_dump({"name": "o", "scale": 3, "network_g": options}))
+        assert trained.load(str(tmp_path / "o.yml"), 4, untrained=True).scale == scale
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_get_no_score(value, image):
+    gt, lr = load_pair(image, 4, "matlab")
+    made = make("mine", TINY_HAT)
+    made.network.conv_last.bias.fill_(value)
+    with pytest.raises(DataError, match="mine: its output is not finite; untrained may be damaged"):
+        figure.patches(gt, lr, BOX, [made])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("not enough memory:\nyou tried"), "mine: .*not enough memory: you tried; take a smaller image$"),
+        (ValueError("wrong"), "mine: the network fails: ValueError: wrong$"),
+    ],
+)
+def test_a_network_that_fails_is_named(error, message, image):
+    def fail(*_):
+        raise error
+
+    gt, lr = load_pair(image, 4, "matlab")
+    made = make("mine", TINY_HAT)
+    made.network.forward = fail
+    with pytest.raises(DataError, match=message):
+        figure.patches(gt, lr, BOX, [made])
+
+
+def test_labels_are_no_formulas(image, tmp_path):
+    gt, lr = load_pair(image, 4, "matlab")
+    found = figure.patches(gt, lr, BOX, [make("$x^{$", TINY_HAT), make("日本", TINY_HAT)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.draw_strip("$5_and$7{", gt, BOX, found, tmp_path / "x.png")
+    assert cv2.imread(str(tmp_path / "x.png")) is not None
+
+
 def test_weights_of_another_network_are_refused(two_sets, monkeypatch):
     file = two_sets[0]
     monkeypatch.setitem(trained.NETWORKS, "HAT", {**TINY_HAT, "embed_dim": 24})
@@ -262,7 +324,10 @@ def test_weights_of_another_network_are_refused(two_sets, monkeypatch):
     [
         ({"name": "a"}, "network_g must name a network of the registry"),
         ({"name": "a", "network_g": {"type": "Nix"}}, "network_g must name a network of the registry"),
-        ({"name": "a", "network_g": {**TINY_HAT, "depth": 1}}, "a: cannot be built: .*depth"),
+        ({"name": "a", "network_g": {"type": ["HAT"]}}, "network_g must name a network of the registry"),
+        ({"name": "a", "network_g": TINY_HAT, "path": "x"}, "o.yml: path: pretrain_network_g and param_key_g must be"),
+        ({"name": "a", "network_g": TINY_HAT, "path": {"param_key_g": [1]}}, "o.yml: path: pretrain_network_g and"),
+        ({"name": "a", "network_g": {**TINY_HAT, "depth": 1}}, "o.yml: a: cannot be built: .*depth"),
         ({"name": "a", "network_g": TINY_HAT}, r"a: no file 'experiments/a/models/net_g_latest.pth'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ import torch
 import yaml
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
+from filelock import FileLock
 
 from hat_arch import HAT
 from hat_arch.cli import main
@@ -184,16 +186,63 @@ def test_what_was_measured_is_not_measured_again_until_something_changes(table: 
     assert table(*command)[0] == 0 and calls.read_text() == "1" * 5
     assert Path("results/paper/main.csv").read_text() == before
 
-    damaged = next(path for path in Path("results/paper/cache").iterdir() if '"mine"' in path.read_text())
-    damaged.write_text('{"scores": {"psnr"')
-    assert table(*command)[0] == 0 and len(calls.read_text()) == 6
     image = images()["bird"]
     cv2.imwrite(str(image), cv2.imread(str(image)) // 2)
-    assert table(*command)[0] == 0 and len(calls.read_text()) == 7
+    assert table(*command)[0] == 0 and len(calls.read_text()) == 6
     torch.save({"params_ema": {"offset": torch.tensor(0.02)}}, "repeat.pth")
-    assert table(*command)[0] == 0 and len(calls.read_text()) == 12
-    assert table(*command, "--tile", 8)[0] == 0 and len(calls.read_text()) > 17
+    assert table(*command)[0] == 0 and len(calls.read_text()) == 11
+    assert table(*command, "--tile", 8)[0] == 0 and len(calls.read_text()) > 16
     assert Path("results/paper/main.csv").read_text() != before
+
+
+SCORES = ("{}", "[1, 2]", '{"psnr": 30.0}', '{"psnr": null, "ssim": 1}', '{"psnr": "x", "ssim": 1}', '{"psnr"')
+
+
+def test_scores_that_are_none_are_measured_again(table: Any) -> None:
+    command = ("main", "--scale", 4, *OWN)
+    table(*command)
+    before = Path("results/paper/main.csv").read_text()
+    for n, scores in enumerate(SCORES):
+        damaged = next(path for path in Path("results/paper/cache").glob("*.json") if '"mine"' in path.read_text())
+        damaged.write_text(f'{{"row": "mine", "scores": {scores}')
+        if scores.endswith(("}", "]")):
+            damaged.write_text(damaged.read_text() + "}")
+        assert table(*command)[0] == 0 and len(Path("calls.txt").read_text()) == 6 + n
+        assert Path("results/paper/main.csv").read_text() == before
+
+
+def test_two_at_once_do_not_meet(table: Any) -> None:
+    Path("results/paper/cache").mkdir(parents=True)
+    with FileLock("results/paper/cache/lock"):
+        code, _, err = table("main", "--scale", 4)
+    assert code == 2 and "another basicsr paper table is at work there; wait for it, or name another --out" in err
+    assert table("main", "--scale", 4)[0] == 0
+
+
+def test_a_network_is_known_by_the_code_of_all_its_parts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(place)
+    (place / "part_of_it.py").write_text("import torch\nclass Part(torch.nn.Conv2d):\n    pass\n")
+    (place / "whole_of_it.py").write_text("import part_of_it\ndef make():\n    return part_of_it.Part(1, 1, 1)\n")
+    network = torch.nn.Sequential(importlib.import_module("whole_of_it").make())
+    found = [evaluation._sources(network, plugins) for plugins in ([], ["whole_of_it"], ["whole_of_it.py"])]
+    assert [len(sources) for sources in found] == [1, 2, 2] and found[1] == found[2]
+    (place / "part_of_it.py").write_text("changed")
+    assert len(set(evaluation._sources(network, ["whole_of_it"])) & set(found[1])) == 1
+
+
+def test_a_network_without_a_scale_has_that_of_its_option_file(table: Any, place: Path) -> None:
+    (place / "fixed_net.py").write_text(PLUGIN.replace("Repeat", "Fixed").replace("self, upscale,", "self, up=4,")
+                                        .replace("= upscale,", "= up,"))  # fmt: skip
+    options = {
+        "name": "fixed",
+        "scale": 4,
+        "network_g": {"type": "Fixed"},
+        "path": {"pretrain_network_g": "repeat.pth"},
+    }
+    (place / "fixed.yml").write_text(yaml.safe_dump(options))
+    own = ("--plugin", "fixed_net.py", "--network", "fixed=fixed.yml")
+    assert table("main", "--scale", 4, *OWN, *own)[0] == 0
+    assert cells()[4, "fixed", "Set5", "psnr"] == cells()[4, "mine", "Set5", "psnr"]
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])

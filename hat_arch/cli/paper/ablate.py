@@ -29,22 +29,21 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--list", action="store_true", help="print the studies and their variants, and end")
     parser.add_argument("--budget", choices=["demo", "full"], default="demo", help="default: demo")
     parser.add_argument("--resume", action="store_true", help="go on with runs that were begun")
-    parser.add_argument("--seeds", type=_positive, metavar="N", help="seeds of each variant; default: demo 3, full 1")
+    parser.add_argument("--seeds", type=positive, metavar="N", help="seeds of each variant; default: demo 3, full 1")
     parser.add_argument(
-        "--iterations", type=_positive, metavar="N", help="of a variant; at the full budget of each stage, for a trial"
+        "--iterations", type=positive, metavar="N", help="of a variant; at the full budget of each stage, for a trial"
     )
-    parser.add_argument("--gpus", type=_positive, metavar="N", help="full: start N processes a run, as of train")
+    parser.add_argument("--gpus", type=positive, metavar="N", help="full: start N processes a run, as of train")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default: experiments/ablations/NAME/demo (or /full)"
     )
     parser.set_defaults(run=run, after_stop=AGAIN)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, at least 1")
+    return int(text)
 
 
 def train(argv: list[str]) -> int:
@@ -73,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     plan = make_plan(args, out)
     if not args.resume and (begun := ablation.begun(plan)):
         raise config.ConfigError(f"{begun[0].experiment}: was begun; go on with --resume, or delete it to begin anew")
+    ablation_report.require_logs(plan)
     demo = args.budget == "demo"
     logs = out / "logs" if demo else None
     (logs or out).mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...config import ConfigError
-from .options import add_networks, numbers
+from .options import add_networks, numbers, png, require_writable
 
 UNTRAINED = "the maps of untrained networks mean nothing: they show how the network begins"
 
@@ -66,17 +66,16 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--tolerance {args.tolerance}: must be 0 to 1, and not 1")
     if not args.arch:
         raise ConfigError(f"--arch is missing: {trained.HOW}")
-    out = args.out or Path("results/paper") / f"attribution_{args.image.stem}_{args.at[0]}_{args.at[1]}.png"
-    if out.suffix != ".png":
-        raise ConfigError(f"--out {out}: must end in .png")
-
     gt, lr = load_pair(args.image, args.scale, args.downsample, args.crop)
     left, top = args.crop[:2] if args.crop else (0, 0)
     window = Window(args.at[0] - left, args.at[1] - top, args.window)
-    check_inside("--at", (window.x, window.y, window.side, window.side), gt, args.image)
+    check_inside("--at", (window.x, window.y, window.side, window.side), gt, args.image, (left, top))
     networks = trained.load_all(args.arch, args.scale, args.untrained)
     if any(network.weights == "untrained" for network in networks):
         print(UNTRAINED, file=sys.stderr)
+    words = [*args.at, *(["crop", *args.crop] if args.crop else []), f"x{args.scale}", *(n.label for n in networks)]
+    out = png(args.out, args.image, "attribution", words)
+    require_writable(out)
 
     explained = []
     for network in networks:
@@ -86,10 +85,10 @@ def run(args: argparse.Namespace) -> int:
     x, y = args.at
     print(f"{args.image}: window of {args.window}x{args.window} at {x},{y}, LR {lr.shape[1]}x{lr.shape[0]}")
     print(_table(explained))
-    attribution_figure.draw(explained, gt, lr, window, out)
     facts = _facts(args, lr)
     write_file(out.with_suffix(".json"), attribution_figure.as_json(explained, facts).encode())
     write_file(out.with_suffix(".csv"), attribution_figure.as_csv(explained).encode())
+    attribution_figure.draw(explained, gt, lr, window, out)
     print(f"{out}, .json, .csv")
     return 0
 

@@ -10,6 +10,8 @@ from ...config import ConfigError
 
 NAME = "complexity"
 
+LARGEST = 2**14  # pixels a side
+
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser(
@@ -41,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--networks {name}: unknown; networks: {', '.join(NETWORKS)}; studies: {', '.join(STUDIES)}"
             )
-    if args.size < 1:
-        raise ConfigError(f"--size {args.size}: must be at least 1")
+    if not 1 <= args.size <= LARGEST:
+        raise ConfigError(f"--size {args.size}: must be 1 to {LARGEST}")
 
     quiet = not sys.stderr.isatty()
     rows = complexity.rows(

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from ...config import ConfigError
-from .options import add_networks, numbers
+from .options import FOLDER, add_networks, numbers, png, require_writable
 
 BENCHMARKS = Path("experiments/benchmarks")
-FOLDER = Path("results/paper")
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -59,10 +58,11 @@ def _strip(args: argparse.Namespace) -> int:
     from ...paper import figure, trained
     from ...paper.pair import check_inside, load_pair
 
-    out = _png(args.out, f"strip_{args.image.stem}_{'_'.join(map(str, args.at))}.png")
     gt, lr = load_pair(args.image, args.scale, "matlab")
     check_inside("--at", args.at, gt, args.image)
     networks = trained.load_all(args.arch, args.scale)
+    out = png(args.out, args.image, "strip", [*args.at, f"x{args.scale}", *(n.label for n in networks)])
+    require_writable(out)
     for network in networks:
         print(f"{network.label}: {network.weights}")
     found = figure.patches(gt, lr, args.at, networks)
@@ -76,7 +76,9 @@ def _strip(args: argparse.Namespace) -> int:
 def _tradeoff(args: argparse.Namespace) -> int:
     from ...paper import figure
 
-    out = _png(args.out, f"tradeoff_{args.dataset}_x{args.scale}.png")
+    if args.benchmarks != BENCHMARKS and not args.benchmarks.is_dir():
+        raise ConfigError(f"--benchmarks {args.benchmarks}: no such folder")
+    out = png(args.out, Path(args.dataset), "tradeoff", [f"x{args.scale}"])
     latencies = figure.read_latencies(args.benchmarks, args.scale)
     points = figure.points(args.dataset, args.scale, latencies)
     if latencies is None:
@@ -84,9 +86,3 @@ def _tradeoff(args: argparse.Namespace) -> int:
     figure.draw_tradeoff(points, args.dataset, args.scale, latencies, out)
     print(out)
     return 0
-
-
-def _png(out: Path | None, name: str) -> Path:
-    if out is not None and out.suffix != ".png":
-        raise ConfigError(f"--out {out}: must end in .png")
-    return out or FOLDER / name

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ...config import ConfigError
+
+FOLDER = Path("results/paper")
 
 ARCH = (
     "a network: NAME=WEIGHTS with a name of the papers (HAT-S, HAT, HAT-L, SwinIR, RCAN, EDSR, EDSR-baseline, RRDBNet, "
-    "MSRResNet); the weights of a HAT alone; or [LABEL=]OPTIONS.yml, with its path: pretrain_network_g or what its own "
-    "training left in experiments/; again for each network"
+    "MSRResNet); [LABEL=] and the weights of a HAT; or [LABEL=]OPTIONS.yml, with its path: pretrain_network_g or what "
+    "its own training left in experiments/; again for each network"
 )
 
 
@@ -33,3 +40,29 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
     add("--arch", action="append", default=[], metavar="NETWORK", help=ARCH)
     add("--scale", type=int, choices=(2, 3, 4), default=4, help="of the networks, 4 by default")
     add("--plugin", action="append", default=[], help="file or module to import first")
+
+
+def png(out: Path | None, image: Path, kind: str, words: Iterable[object]) -> Path:
+    """The picture to write: ``--out``, or a name that tells what it shows.
+
+    Raises:
+        ConfigError: it is no PNG, or the image that is read.
+    """
+    if out is None:
+        name = re.sub(r"[^\w.,+-]+", "-", "_".join(map(str, (kind, image.stem, *words))))
+        return FOLDER / f"{name}.png"
+    if out.suffix != ".png":
+        raise ConfigError(f"--out {out}: must end in .png")
+    if out.exists() and image.exists() and out.samefile(image):
+        raise ConfigError(f"--out {out}: is the image that is read; name another file")
+    return out
+
+
+def require_writable(out: Path) -> None:
+    """Raises `ConfigError` unless a file can be written there; to be asked before the work."""
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(0, "is a folder")
+        tempfile.TemporaryFile(dir=next(folder for folder in out.absolute().parents if folder.exists())).close()
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written ({error.strerror}); name another file") from error

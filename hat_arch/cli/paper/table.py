@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from ...config import ConfigError
 from ..upscale import tile_side
+from .options import FOLDER
 
 if TYPE_CHECKING:
     from ...paper.evaluation import Method, Results, Settings
     from ...paper.tables import Table
 
-FOLDER = Path("results/paper")
 SHOWN = 12  # lines of what is missing
 
 
@@ -72,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     extra = _own(args, table, scales, settings)
     settings = _only(args.only, table, extra, settings)
 
-    results = evaluation.evaluate(table, scales, extra, settings)
+    with _alone(settings.cache):
+        results = evaluation.evaluate(table, scales, extra, settings)
     found = render.blocks(table, results, scales)
     files = {
         f"{name}.md": render.markdown(table, results, found),
@@ -87,6 +92,22 @@ def run(args: argparse.Namespace) -> int:
     _report(results)
     print(f"{args.out}/{name}.md, .csv, .tex, .html; images: {name}_images.csv")
     return 1 if results.problems else 0
+
+
+@contextlib.contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Keeps others from measuring into the same folder."""
+    cache.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cache / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        what = "another basicsr paper table is at work there; wait for it, or name another --out"
+        raise ConfigError(f"{cache}: {what}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _own(args: argparse.Namespace, table: Table, scales: list[int], settings: Settings) -> list[Method]:
