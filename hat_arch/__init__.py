@@ -4,7 +4,11 @@ Importing this package makes BasicSR importable on current PyTorch and Python, a
 sets into BasicSR's registries.
 """
 
-from . import basicsr_compat
+from . import ctrl_c
+
+ctrl_c.answer_in_a_line()
+
+from . import basicsr_compat  # noqa: E402
 
 basicsr_compat.make_importable()
 

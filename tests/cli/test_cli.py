@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -45,6 +46,18 @@ def test_every_command_explains_itself(capsys, args):
         cli.main(args)
     assert stop.value.code == 0
     assert "usage: basicsr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("program", "traceback"), [("/usr/bin/basicsr", False), ("mine.py", True)])
+def test_ctrl_c_before_it_begins_gets_a_line_from_the_command_alone(program, traceback):
+    stopped = (
+        "import sys\nclass Stop:\n def find_spec(self, name, *_):\n  if name == 'torch': raise KeyboardInterrupt\n"
+    )
+    code = f"{stopped}sys.meta_path.insert(0, Stop()); sys.argv[0] = {program!r}; import hat_arch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode in (130, -signal.SIGINT)
+    assert (done.stderr == "basicsr: stopped\n") != traceback
+    assert ("Traceback" in done.stderr) == traceback
 
 
 def test_a_reader_that_has_gone_gets_no_traceback(tmp_path):
