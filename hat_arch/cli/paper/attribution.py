@@ -15,8 +15,6 @@ from ...config import ConfigError
 from .options import add_networks, numbers, png, require_writable
 
 UNTRAINED = "the maps of untrained networks mean nothing: they show how the network begins"
-
-
 TOLERANCE = 0.05
 HELP_TOLERANCE = (
     "largest change of a value of the map, 0 to 1, upon twice the gradients; then it stops. "
