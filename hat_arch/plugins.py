@@ -33,7 +33,7 @@ def load_installed() -> tuple[list[str], list[str]]:
         try:
             entry_point.load()
         except Exception as error:  # foreign code may raise anything
-            failed.append(f"plugin {entry_point.name!r} of {package} is broken: {_in_one_line(error)}")
+            failed.append(f"plugin {entry_point.name!r} of {package} is broken: {in_one_line(error)}")
         else:
             loaded.append(f"{entry_point.name} ({package})")
     return loaded, failed
@@ -54,7 +54,7 @@ def load_local(names: Sequence[str]) -> None:
                     sys.path.insert(0, "")
                 importlib.import_module(name)
         except Exception as error:  # foreign code may raise anything
-            raise PluginError(f"--plugin {name}: {_in_one_line(error)}") from error
+            raise PluginError(f"--plugin {name}: {in_one_line(error)}") from error
 
 
 def _import_file(path: Path) -> None:
@@ -72,5 +72,6 @@ def _import_file(path: Path) -> None:
         raise
 
 
-def _in_one_line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
+    """Kind and message of what foreign code raised."""
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import select
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from .. import __version__, allocator, plugins
 from ..config import ConfigError
 from ..data.images import DataError
+from ..data.lmdb_store import FULL
 from ..inference.upscaler import UpscaleError
 from ..models.hat_model import TrainingError
 from ..models.training_state import CheckpointError
@@ -66,12 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 141
-        if error.errno == errno.ENOSPC and error.filename is None:
-            print("basicsr: no space left on the disk; make room and repeat the command", file=sys.stderr)
-            return USER_ERROR
-        if error.filename is None:
+        if error.filename is not None:
+            problem = f"{error.filename}: {error.strerror}"
+        elif error.errno in FULL:
+            problem = "no space left on the disk; make room and repeat the command"
+        else:
             raise
-        print(f"basicsr: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"basicsr: {problem}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print(f"basicsr: stopped{getattr(args, 'after_stop', '')}", file=sys.stderr)

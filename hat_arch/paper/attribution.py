@@ -145,8 +145,9 @@ def attribute(
         raise DataError(FLAT)
     ends, places = moving.nonzero()[:, 0], lengths.cumsum(0)[moving].cpu().numpy()
     gradients: dict[int, Tensor] = {}
+    objectives: dict[int, float] = {}
     with torch.no_grad():
-        start = end = objective(network(path[:1]), window).item()
+        start = objective(network(path[:1]), window).item()
     result = None
     for nodes in levels(places) if tolerance else [[*range(len(ends))]]:
         new = [node for node in nodes if node not in gradients]
@@ -154,13 +155,12 @@ def attribute(
             part = new[first : first + batch]
             images = path[1:][ends[part]].requires_grad_()
             with torch.enable_grad():
-                objectives = objective(network(images), window)
-                (found,) = torch.autograd.grad(objectives.sum(), images)
+                values = objective(network(images), window)
+                (found,) = torch.autograd.grad(values.sum(), images)
             if not found.isfinite().all():
                 raise DataError("the network's gradient is not finite")
             gradients.update(zip(part, found))
-            if part[-1] == len(ends) - 1:
-                end = objectives[-1].item()
+            objectives.update(zip(part, values.tolist()))
             progress(len(gradients), len(nodes))
         weights = torch.from_numpy(interpolation(places, nodes)).to(moves)
         shares = torch.einsum("si,schw->ichw", weights, moves[ends])
@@ -168,7 +168,7 @@ def attribute(
         if total.abs().max() < 100 * torch.finfo(lr.dtype).eps:  # of a flat image the path is flat but for rounding
             raise DataError(FLAT)
         coarser = result if len(nodes) < len(ends) else None
-        result = Attribution(total, end - start, len(nodes), coarser)
+        result = Attribution(total, objectives[nodes[-1]] - start, len(nodes), coarser)
         if coarser and np.abs(result.map - coarser.map).max() <= tolerance:
             break
     assert result

@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from .. import report
-from ..data.images import DataError
 from .attribution import AREA, STEPS, Attribution, Map, Window, attribute, contribution_area, diffusion_index
 from .pair import Image, to_tensor
 from .trained import Trained
@@ -85,12 +84,8 @@ def explain(
     """
     image = to_tensor(lr)
     start = time.perf_counter()
-    try:
-        with network.explaining("lower --batch, or take a smaller --crop"):
-            attribution = attribute(network, image, window, steps, batch, tolerance, progress)
-    except DataError as error:
-        name = f"{network.label}: "
-        raise DataError(name + str(error).removeprefix(name)) from error
+    with network.explaining("lower --batch, or take a smaller --crop"):
+        attribution = attribute(network, image, window, steps, batch, tolerance, progress)
     seconds = time.perf_counter() - start
     with torch.no_grad():
         sr = tensor2img(network(image[None]))

@@ -33,6 +33,7 @@ from ..inference.upscaler import UpscaleError, Upscaler
 from ..inference.weights import OTHER, load_network
 from ..models.training_state import checksum, write_bytes
 from ..models.weights import WeightsError
+from ..plugins import in_one_line
 from . import trained
 from .benchmarks import MissingError, Sample, load, samples
 from .metrics import MetricError, measure, unavailable
@@ -311,7 +312,7 @@ def _measure(job: _Job, enlarge: Enlarge, metrics: Sequence[str]) -> dict[str, f
     except (EvaluationError, UpscaleError):
         raise
     except Exception as error:  # a network of the user's may raise anything
-        raise EvaluationError(f"the network fails: {' '.join(f'{type(error).__name__}: {error}'.split())}") from error
+        raise EvaluationError(f"the network fails: {in_one_line(error)}") from error
     if sr.shape != pair.gt.shape:
         raise EvaluationError(f"makes {sr.shape[:2]} of {pair.lr.shape[:2]}, which is not ×{job.scale}")
     scores = measure(sr, pair.gt, job.scale, metrics)

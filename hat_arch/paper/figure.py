@@ -80,8 +80,8 @@ def patches(gt: Image, lr: Image, box: tuple[int, int, int, int], networks: list
     for network in networks:
         with torch.no_grad(), network.explaining("take a smaller image"):
             sr = network(to_tensor(lr)[None])
-        if not sr.isfinite().all():
-            raise DataError(f"{network.label}: its output is not finite; {network.weights} may be damaged")
+            if not sr.isfinite().all():
+                raise DataError(f"its output is not finite; {network.weights} may be damaged")
         found.append(scored(network.label, tensor2img(sr)))
     return [*found, Patch("GT", part(gt))]
 

@@ -139,14 +139,9 @@ def at_scale(options: Options, scale: int) -> Options:
     return {**options, "scale" if options["type"] == "RRDBNet" else "upscale": scale}
 
 
-def says_scale(options: Options) -> bool:
-    """Whether a ``network_g`` section tells by how much its network enlarges."""
-    return bool(options.get("upscale") or options.get("scale"))
-
-
-def scale_of(options: Options) -> int:
-    """By how much the network of a ``network_g`` section enlarges; 1 if it does not say."""
-    return int(options.get("upscale") or options.get("scale") or 1)
+def scale_of(options: Options, default: int = 1) -> int:
+    """By how much the network of a ``network_g`` section enlarges; ``default`` if it does not say."""
+    return int(options.get("upscale") or options.get("scale") or default)
 
 
 def build(options: Options) -> nn.Module:

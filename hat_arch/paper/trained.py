@@ -18,7 +18,8 @@ from ..config import ConfigError
 from ..data.images import DataError
 from ..inference.weights import Weights, choose, load_network
 from ..models.weights import WeightsError, fitting, read_weights
-from .networks import NETWORKS, Options, build, network_options, says_scale, scale_of
+from ..plugins import in_one_line
+from .networks import NETWORKS, Options, build, network_options, scale_of
 
 HOW = "give NAME=WEIGHTS, NAME one of " + ", ".join(NETWORKS) + ", [LABEL=] and a HAT's weights, or an option file"
 SEED = 0  # of untrained networks
@@ -34,28 +35,30 @@ class Trained:
     """Its ``network_g``."""
     weights: str
     """The file, or ``untrained``."""
-    factor: int | None = None
-    """By how much it enlarges, if its ``network_g`` does not say."""
+    declared: int = 1
+    """Scale of its option file, which counts if its ``network_g`` names none."""
 
     @property
     def scale(self) -> int:
-        return self.factor or scale_of(self.options)
+        return scale_of(self.options, self.declared)
 
     @contextlib.contextmanager
     def explaining(self, remedy: str) -> Iterator[None]:
-        """Names the network where something fails in it.
+        """Names the network where something fails in it, or in what it made.
 
         Raises:
             DataError: it does; the message ends with ``remedy`` if there is too little memory.
         """
         try:
             yield
-        except (ConfigError, DataError):
+        except ConfigError:
             raise
+        except DataError as error:
+            raise DataError(f"{self.label}: {error}") from error
         except Exception as error:  # a network may raise anything
             short = isinstance(error, MemoryError) or "memory" in str(error).lower()
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise DataError(f"{self.label}: the network fails: {reason}{f'; {remedy}' if short else ''}") from error
+            problem = f"the network fails: {in_one_line(error)[:300]}{f'; {remedy}' if short else ''}"
+            raise DataError(f"{self.label}: {problem}") from error
 
     def __call__(self, lr: Tensor) -> Tensor:
         """``(B, 3, H, W)`` in 0..1 of any size to ``(B, 3, scale · H, scale · W)``, padded to windows on the way."""
@@ -137,7 +140,8 @@ def _from_option_file(file: Path, label: str, untrained: bool) -> Trained:
     elif untrained:
         weights = None
     made = _prepared(label or name, options, weights, key, untrained, str(file))
-    return made if says_scale(options) else replace(made, factor=int(opt.get("scale", 1)))
+    scale = opt.get("scale")
+    return replace(made, declared=scale) if isinstance(scale, int) else made
 
 
 def _prepared(

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...config import ConfigError
-from .options import add_networks, numbers, png, require_writable
+from .options import add_networks, file_of, numbers, require_png, require_writable
 
 UNTRAINED = "the maps of untrained networks mean nothing: they show how the network begins"
 TOLERANCE = 0.05
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--tolerance {args.tolerance}: must be 0 to 1, and not 1")
     if not args.arch:
         raise ConfigError(f"--arch is missing: {trained.HOW}")
+    require_png(args.out, args.image)
     gt, lr = load_pair(args.image, args.scale, args.downsample, args.crop)
     left, top = args.crop[:2] if args.crop else (0, 0)
     window = Window(args.at[0] - left, args.at[1] - top, args.window)
@@ -71,8 +72,9 @@ def run(args: argparse.Namespace) -> int:
     networks = trained.load_all(args.arch, args.scale, args.untrained)
     if any(network.weights == "untrained" for network in networks):
         print(UNTRAINED, file=sys.stderr)
-    words = [*args.at, *(["crop", *args.crop] if args.crop else []), f"x{args.scale}", *(n.label for n in networks)]
-    out = png(args.out, args.image, "attribution", words)
+    part = ["crop", *args.crop] if args.crop else []
+    labels = [network.label for network in networks]
+    out = args.out or file_of("attribution", args.image.stem, *args.at, *part, f"x{args.scale}", *labels)
     require_writable(out)
 
     explained = []

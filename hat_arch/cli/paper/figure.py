@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...config import ConfigError
-from .options import FOLDER, add_networks, numbers, png, require_writable
+from .options import FOLDER, add_networks, file_of, numbers, require_png, require_writable
 
 BENCHMARKS = Path("experiments/benchmarks")
 
@@ -58,10 +58,12 @@ def _strip(args: argparse.Namespace) -> int:
     from ...paper import figure, trained
     from ...paper.pair import check_inside, load_pair
 
+    require_png(args.out, args.image)
     gt, lr = load_pair(args.image, args.scale, "matlab")
     check_inside("--at", args.at, gt, args.image)
     networks = trained.load_all(args.arch, args.scale)
-    out = png(args.out, args.image, "strip", [*args.at, f"x{args.scale}", *(n.label for n in networks)])
+    labels = [network.label for network in networks]
+    out = args.out or file_of("strip", args.image.stem, *args.at, f"x{args.scale}", *labels)
     require_writable(out)
     for network in networks:
         print(f"{network.label}: {network.weights}")
@@ -78,7 +80,8 @@ def _tradeoff(args: argparse.Namespace) -> int:
 
     if args.benchmarks != BENCHMARKS and not args.benchmarks.is_dir():
         raise ConfigError(f"--benchmarks {args.benchmarks}: no such folder")
-    out = png(args.out, Path(args.dataset), "tradeoff", [f"x{args.scale}"])
+    require_png(args.out)
+    out = args.out or file_of("tradeoff", args.dataset, f"x{args.scale}")
     latencies = figure.read_latencies(args.benchmarks, args.scale)
     points = figure.points(args.dataset, args.scale, latencies)
     if latencies is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from ...config import ConfigError
@@ -42,20 +42,20 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
     add("--plugin", action="append", default=[], help="file or module to import first")
 
 
-def png(out: Path | None, image: Path, kind: str, words: Iterable[object]) -> Path:
-    """The picture to write: ``--out``, or a name that tells what it shows.
-
-    Raises:
-        ConfigError: it is no PNG, or the image that is read.
-    """
+def require_png(out: Path | None, image: Path | None = None) -> None:
+    """Raises `ConfigError` where ``--out`` is no PNG, or the image that is read."""
     if out is None:
-        name = re.sub(r"[^\w.,+-]+", "-", "_".join(map(str, (kind, image.stem, *words))))
-        return FOLDER / f"{name}.png"
+        return
     if out.suffix != ".png":
         raise ConfigError(f"--out {out}: must end in .png")
-    if out.exists() and image.exists() and out.samefile(image):
+    if image and out.exists() and image.exists() and out.samefile(image):
         raise ConfigError(f"--out {out}: is the image that is read; name another file")
-    return out
+
+
+def file_of(*words: object) -> Path:
+    """Where a picture of these goes without ``--out``."""
+    name = re.sub(r"[^\w.,+-]+", "-", "_".join(map(str, words)))
+    return FOLDER / f"{name}.png"
 
 
 def require_writable(out: Path) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,20 +93,14 @@ def run(args: argparse.Namespace) -> int:
     return 1 if results.problems else 0
 
 
-@contextlib.contextmanager
-def _alone(cache: Path) -> Iterator[None]:
-    """Keeps others from measuring into the same folder."""
+def _alone(cache: Path) -> AbstractContextManager[object]:
+    """Keeps others from measuring into the same folder, until its block ends."""
     cache.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(cache / "lock", timeout=0)
     try:
-        lock.acquire()
+        return FileLock(cache / "lock").acquire(timeout=0)
     except Timeout:
         what = "another basicsr paper table is at work there; wait for it, or name another --out"
         raise ConfigError(f"{cache}: {what}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _own(args: argparse.Namespace, table: Table, scales: list[int], settings: Settings) -> list[Method]:
