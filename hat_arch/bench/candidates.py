@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hat_arch import allocator
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.inference.prepared import Prepared
 from hat_arch.paper.networks import NETWORKS as PAPER_NETWORKS
+from hat_arch.utils import allocator
 
 from .measure import BenchmarkError, set_torch
 

@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
+from ..utils.peak_memory import PeakMemory, peak_memory
 from . import NETWORKS, plot
 from .candidates import CONTEXT, PEER, PRECISIONS, VARIANTS, build, make_image, prepare, require_peer, settle
 from .measure import (
     BenchmarkError,
-    PeakMemory,
     WrongResultError,
     alternate,
     describe,
     environment,
-    peak_memory,
     pick_device,
     require_name,
     require_positive,

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib.metadata
 import json
 import os
 import platform
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hat_arch import allocator
-from hat_arch.data.images import digest
-from hat_arch.models.training_state import write_bytes
+from hat_arch.training.checkpoints import write_bytes
+
+from ..utils.errors import UserError
+from ..utils.files import digest
+from ..utils.machine import cpu_name
 
 MIB = 2**20
 SAMPLING_SECONDS = 0.002
@@ -31,7 +30,7 @@ STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
-class BenchmarkError(Exception):
+class BenchmarkError(UserError):
     """Why a benchmark cannot run, in one line for the terminal."""
 
     exit_code = 2
@@ -119,72 +118,6 @@ def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
     return statistics.median(a / b for a, b in zip(numerators, denominators))
 
 
-@dataclass(frozen=True)
-class PeakMemory:
-    """Memory that a call needed beyond what was held before it."""
-
-    extra_mib: float
-    """Peak while it ran, minus before, in MiB."""
-    before_mib: float
-    """Held before it, in MiB."""
-    method: str
-    """How it was measured."""
-
-
-def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
-    """Runs ``call`` once: on CUDA counts PyTorch's allocations, on a CPU the resident memory of this process.
-
-    For a CPU call it in a process of its own (`processes.Worker`), where no earlier work has left memory to reuse.
-
-    Raises:
-        BenchmarkError: the CPU's system has no ``/proc``.
-    """
-    gc.collect()
-    if device.type == "cuda":
-        synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device) / MIB
-        call()
-        synchronize(device)
-        peak = torch.cuda.max_memory_allocated(device) / MIB
-        return PeakMemory(peak - before, before, "torch.cuda.max_memory_allocated")
-
-    if not STATUS.exists():
-        raise BenchmarkError("memory on a CPU can be measured on Linux only; pass --no_memory to measure time alone")
-    allocator.hand_back()  # else the call would reuse it and seem to need less
-    try:
-        CLEAR_REFS.write_text("5")
-    except OSError:
-        return _peak_by_sampling(call)
-    before = _status_mib("VmRSS")
-    call()
-    return PeakMemory(_status_mib("VmHWM") - before, before, "VmHWM after clear_refs")
-
-
-def _peak_by_sampling(call: Callable[[], object]) -> PeakMemory:
-    before = peak = _status_mib("VmRSS")
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(SAMPLING_SECONDS):
-            peak = max(peak, _status_mib("VmRSS"))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        call()
-    finally:
-        done.set()
-        watcher.join()
-    return PeakMemory(peak - before, before, f"VmRSS every {1000 * SAMPLING_SECONDS:g} ms")
-
-
-def _status_mib(key: str) -> float:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
-    return int(line.split()[1]) / 1024
-
-
 def environment(device: torch.device, *packages: str) -> dict[str, Any]:
     """The machine, its threads and load of this moment, and the versions of Python, torch and ``packages``."""
     return {
@@ -212,15 +145,6 @@ def source_digest() -> str:
     """Checksum of the code that a forward pass runs, for telling whether it has changed since."""
     files = [path for folder in ("archs", "inference") for path in sorted((PACKAGE / folder).glob("*.py"))]
     return digest(b"".join(path.read_bytes() for path in files))
-
-
-def cpu_name() -> str:
-    """The CPU's model, from ``/proc/cpuinfo`` where there is one."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def describe(machine: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hat_arch.models.training_state import write_bytes
+from hat_arch.training.checkpoints import write_bytes
 
 Spread = tuple[float, float, float]
 """Median, minimum, maximum."""

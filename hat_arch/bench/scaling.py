@@ -14,19 +14,18 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from hat_arch import allocator
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.inference.upscaler import Upscaler
+from hat_arch.utils import allocator
 
+from ..utils.peak_memory import PeakMemory, peak_memory
 from . import NETWORKS, plot
 from .candidates import make_image
 from .measure import (
     MIB,
     BenchmarkError,
-    PeakMemory,
     describe,
     environment,
-    peak_memory,
     pick_device,
     require_positive,
     settings_of_torch,

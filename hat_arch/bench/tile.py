@@ -24,7 +24,7 @@ from hat_arch.data.folders import cut
 from hat_arch.data.images import Image, find, read
 from hat_arch.data.resize import imresize
 from hat_arch.inference.upscaler import Upscaler
-from hat_arch.inference.weights import load_network
+from hat_arch.weights.load import load_network
 
 from . import NETWORKS, plot
 from .measure import (

@@ -17,18 +17,17 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY
 from matplotlib.figure import Figure
 
-from hat_arch.models.hat_model import HATModel
+from hat_arch.training.hat_model import HATModel
 
+from ..utils.peak_memory import PeakMemory, peak_memory
 from . import NETWORKS, plot
 from .candidates import PEER, require_peer, settle
 from .measure import (
-    PeakMemory,
     WrongResultError,
     alternate,
     describe,
     environment,
     median_ratio,
-    peak_memory,
     pick_device,
     require_name,
     require_positive,

@@ -8,26 +8,14 @@ import select
 import sys
 from collections.abc import Sequence
 
-from .. import __version__, allocator, plugins
-from ..config import ConfigError
-from ..data.images import DataError
-from ..data.lmdb_store import FULL
-from ..inference.upscaler import UpscaleError
-from ..models.hat_model import TrainingError
-from ..models.training_state import CheckpointError
-from ..models.weights import WeightsError
+from .. import __version__
+from ..compat import plugins
+from ..utils import allocator
+from ..utils.errors import UserError
+from ..utils.files import FULL
 from . import bench, data, info, paper, report, run, upscale
 
 USER_ERROR = 2
-USER_ERRORS = (
-    ConfigError,
-    DataError,
-    CheckpointError,
-    TrainingError,
-    UpscaleError,
-    WeightsError,
-    plugins.PluginError,
-)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = args.run(args)
         sys.stdout.flush()
         return code
-    except USER_ERRORS as error:
+    except UserError as error:
         print(f"basicsr: {error}", file=sys.stderr)
         return USER_ERROR
     except OSError as error:

@@ -321,7 +321,7 @@ def run_check(args: argparse.Namespace) -> int:
 
 def _paired(args: argparse.Namespace) -> list[tuple[Path, Path | None, int, str]]:
     """GT, LR, scale and name template of what `check` was asked about."""
-    from .. import config
+    from ..config import reading as config
     from ..data.images import DataError
 
     paired: list[tuple[Path, Path | None, int, str]] = []

@@ -13,7 +13,7 @@ import sys
 import torch
 from basicsr.utils import registry
 
-from .. import basicsr_compat
+from ..compat import importable
 
 PACKAGES = ("hat-arch", "basicsr", "torch", "torchvision", "numpy", "opencv-python", "lmdb", "scipy", "scikit-image")
 REGISTRIES = (
@@ -69,8 +69,8 @@ def examine(args: argparse.Namespace) -> int:
                 f"torch was built for CUDA {torch.version.cuda}, which the NVIDIA driver here does not serve"
             )
 
-    print("Fixes in force:" if basicsr_compat.ACTIVE else "No fixes needed")
-    for line in basicsr_compat.ACTIVE:
+    print("Fixes in force:" if importable.ACTIVE else "No fixes needed")
+    for line in importable.ACTIVE:
         print(f"  {line}")
     for line in args.installed_plugins:
         print(f"Plugin: {line}")

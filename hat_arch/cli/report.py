@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import config
+from ..config import reading as config
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -21,7 +21,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .. import report
+    from ..training import report
 
     opt = config.load(args.opt, is_train=True)
     folder = Path("experiments") / opt["name"]

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from .. import config, pipeline
+from ..config import reading as config
 from ..data.parallel import cores
+from ..training import pipeline
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -57,7 +58,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.dry_run:
-        from .. import dry_run
+        from ..training import dry_run
 
         print(dry_run.dry_run(args.opt, args.is_train, args.force_yml))
         return 0

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .. import config
+from ..config import reading as config
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
@@ -89,7 +89,7 @@ def _upscaler(args: argparse.Namespace) -> tuple[Upscaler, int]:
 
     from ..inference.files import say
     from ..inference.upscaler import Upscaler
-    from ..inference.weights import load_network
+    from ..weights.load import load_network
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise config.ConfigError("--device cuda: PyTorch sees no CUDA device here")
@@ -119,7 +119,7 @@ def _upscaler(args: argparse.Namespace) -> tuple[Upscaler, int]:
 
 def _network(file: Path) -> tuple[dict[str, Any], int]:
     """``network_g`` and ``scale`` of an option file."""
-    from .. import config_checks as checks
+    from ..config import checks
 
     opt, lines = config.read(file)
     report = config.Report(file, lines)

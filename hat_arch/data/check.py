@@ -10,9 +10,10 @@ from pathlib import Path
 
 import lmdb
 
+from ..utils.files import digest
 from . import parallel
 from .folders import SubImages, partner
-from .images import DataError, ImageError, digest, find, read_bytes, verify
+from .images import DataError, ImageError, find, read_bytes, verify
 from .lmdb_store import CHECKSUMS, META, read_recipe, read_records, to_name
 from .prepare import BENCHMARKS, DF2K_SOURCES, DF2K_SUB_IMAGES
 

@@ -6,19 +6,19 @@ stopped at any point and repeated.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from PIL import Image as PillowImage
 
+from ..utils.files import write_file
 from . import parallel
 from .images import GREY, DataError, Image, ImageError, encode, find, read, shown_size
-from .lmdb_store import FULL, RECIPE, OutOfSpace, differences, read_recipe
+from .lmdb_store import RECIPE, differences, read_recipe
 from .resize import Convention, imresize
 
 PNG_LEVEL = 3  # of folders, as BasicSR's scripts
@@ -276,30 +276,3 @@ def _claim(target: Path, recipe: dict[str, Any], overwrite: bool) -> None:
             raise DataError(f"{target}: was made with {other}; empty it, name another folder, or say --overwrite")
     target.mkdir(parents=True, exist_ok=True)
     write_file(target / f".{RECIPE}", (json.dumps(recipe, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Writes a file that is never half there under its name.
-
-    Raises:
-        OutOfSpace: the disk is full.
-    """
-    with replacing(path) as file:
-        file.write(data)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """`write_file` for what comes by and by: a file open for writing, which has its name once the block is through."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.partial")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-        unfinished.replace(path)
-    except OSError as error:
-        if error.errno in FULL:
-            raise OutOfSpace(f"{path}: no space left on the disk; make room and repeat the command to go on") from error
-        raise
-    finally:
-        unfinished.unlink(missing_ok=True)

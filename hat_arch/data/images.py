@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import warnings
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
+from ..utils.errors import UserError
+
 Image = NDArray[np.uint8]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -26,7 +27,7 @@ GREY = ("1", "L", "LA")  # Pillow's modes
 TURNED = (5, 6, 7, 8)  # its values that exchange height and width
 
 
-class DataError(Exception):
+class DataError(UserError):
     """Something about data that the user can mend; the message says where and how."""
 
 
@@ -171,8 +172,3 @@ def encode(image: Image, suffix: str = ".png", level: int | None = None) -> byte
         fast = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
         options = [cv2.IMWRITE_PNG_COMPRESSION, level or 1, *(fast if level is None else [])]
     return cv2.imencode(suffix, image, options)[1].tobytes()
-
-
-def digest(data: bytes | memoryview) -> str:
-    """Checksum of images and checkpoints: BLAKE2b, 128 bits, in hexadecimal."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -28,12 +28,12 @@ from urllib.parse import quote, unquote
 import lmdb
 from filelock import FileLock, Timeout
 
-from .images import DataError, Image, digest, encode
+from ..utils.files import FULL, OutOfSpace, digest
+from .images import DataError, Image, encode
 
 FIRST_MAP = 64 * 2**20  # bytes; grows with the content
 BATCH = 32 * 2**20  # bytes of a transaction
 MAX_KEY = 511  # bytes, LMDB's limit
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CHECKSUMS, META, RECIPE = "checksums.tsv", "meta_info.txt", "recipe.json"
 
 
@@ -65,10 +65,6 @@ class Record(NamedTuple):
     def parse(cls, line: str) -> Record:
         key, checksum, height, width, channels, suffix = line.rstrip("\n").split("\t")
         return cls(key, checksum, int(height), int(width), int(channels), suffix)
-
-
-class OutOfSpace(DataError):
-    """The disk is, or would become, full."""
 
 
 def to_key(name: str) -> str:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.folders import Outcome, peek, replacing, stems, write_file
+from ..data.folders import Outcome, peek, stems, write_file
 from ..data.images import DataError, ImageError, find, read
+from ..utils.files import replacing
 from .png import PngWriter
 from .upscaler import Progress, UpscaleError, Upscaler
 

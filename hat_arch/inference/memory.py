@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import allocator
+from ..utils import allocator
+from ..utils.peak_memory import peak_memory
 
 MEMINFO = Path("/proc/meminfo")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -91,7 +92,6 @@ def measure(network: Callable[[Tensor], Tensor], channels: int, multiple: int, d
         multiple: what the sides shall be a multiple of.
         device: where it runs.
     """
-    from ..bench.measure import peak_memory
 
     side = math.ceil(MEASURED_SIDES.get(device.type, 64) / multiple) * multiple
     small, large = (torch.zeros(1, channels, n, n, device=device) for n in (side, 2 * side))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..archs.layers import pad_to_multiple
+from ..utils.errors import UserError
 from . import memory
 from .prepared import Prepared
 from .tiles import Span, plan, rise, weights
@@ -41,7 +42,7 @@ Report = Callable[[str], object]
 Progress = Callable[[float], object]
 
 
-class UpscaleError(Exception):
+class UpscaleError(UserError):
     """An image cannot be upscaled; the message says why and what to do."""
 
 
@@ -120,7 +121,7 @@ class Upscaler:
 
     @classmethod
     def from_options(cls, network: nn.Module, opt: dict[str, Any], report: Report | None = None) -> Upscaler:
-        """For the network of an option file, with what ``val:`` says (see `hat_arch.schema.Val`); by default whole."""
+        """For the network of an option file, with what ``val:`` says (`config.schema.Val`); by default whole."""
         val = opt.get("val") or {}
         options = {"tile": "whole"} | {OPTIONS[key]: value for key, value in val.items() if key in OPTIONS}
         if report is not None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from .. import config
+from ..config import reading as config
 from ..data.demo import make_demo
 from ..data.images import DataError
-from ..models.training_state import write_bytes
+from ..training.checkpoints import write_bytes
 from .networks import STUDIES, Options, variant_name
 from .trials import Run, Trial
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from .. import config
+from ..config import reading as config
 from .ablation import LATEST, OPTION_FILES
 from .networks import HAT, STUDIES, Options, variant_name
 

@@ -8,12 +8,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from ..compat.registration import build
 from ..data.images import DataError
-from ..models.training_state import write_bytes
-from ..report import plt, save, scalars
+from ..training.checkpoints import write_bytes
+from ..training.report import plt, save, scalars
 from .ablation import Plan
 from .facts import look_up
-from .networks import build
 from .trials import Run
 
 METRICS = ("psnr", "ssim")

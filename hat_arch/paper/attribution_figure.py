@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from .. import report
+from ..training import report
 from .attribution import AREA, STEPS, Attribution, Map, Window, attribute, contribution_area, diffusion_index
 from .pair import Image, to_tensor
 from .trained import Trained

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.images import DataError, ImageError, decode, digest, find, read_bytes
+from ..data.images import DataError, ImageError, decode, find, read_bytes
 from ..data.prepare import BENCHMARKS, HR_FOLDERS
 from ..data.resize import imresize
+from ..utils.files import digest
 
 Image = NDArray[np.uint8]
 

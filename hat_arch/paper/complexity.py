@@ -21,8 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..archs import window_attention
 from ..archs.layers import pad_to_multiple
+from ..compat.registration import build
 from .facts import look_up
-from .networks import HAT, NETWORKS, STUDIES, Options, at_scale, build, scale_of
+from .networks import HAT, NETWORKS, STUDIES, Options, at_scale, scale_of
 
 SCALES = (2, 3, 4)
 SIZE = 64

@@ -25,15 +25,17 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..bench.measure import settings_of_torch
-from ..config import ConfigError
+from ..compat.plugins import in_one_line
+from ..config.reading import ConfigError
 from ..data.folders import peek
-from ..data.images import DataError, ImageError, digest, read_bytes
+from ..data.images import DataError, ImageError, read_bytes
 from ..data.resize import imresize
 from ..inference.upscaler import UpscaleError, Upscaler
-from ..inference.weights import OTHER, load_network
-from ..models.training_state import checksum, write_bytes
-from ..models.weights import WeightsError
-from ..plugins import in_one_line
+from ..training.checkpoints import checksum, write_bytes
+from ..utils.errors import UserError
+from ..utils.files import digest
+from ..weights.files import WeightsError
+from ..weights.load import OTHER, load_network
 from . import trained
 from .benchmarks import MissingError, Sample, load, samples
 from .metrics import MetricError, measure, unavailable
@@ -49,7 +51,7 @@ Enlarge = Callable[[Image], Image]
 BICUBIC_COST = 2**14  # bytes of weights that would cost as much
 
 
-class EvaluationError(Exception):
+class EvaluationError(UserError):
     """A row cannot be measured; the message says why."""
 
 

@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from .. import report
 from ..bench.candidates import CONTEXT, PEER
 from ..data.images import DataError
 from ..data.resize import imresize
+from ..training import report
 from .complexity import count
 from .facts import look_up
 from .networks import NETWORKS, network_options

@@ -21,6 +21,8 @@ from basicsr.metrics.metric_util import to_y_channel
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..utils.errors import UserError
+
 Image = NDArray[np.uint8]
 Plane = NDArray[np.float64]
 
@@ -29,7 +31,7 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 NIQE_BLOCK = 96
 
 
-class MetricError(Exception):
+class MetricError(UserError):
     """A metric cannot be computed; the message says why and what to do."""
 
 

@@ -12,14 +12,15 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from .. import config
 from ..archs.layers import pad_to_multiple
-from ..config import ConfigError
+from ..compat.plugins import in_one_line
+from ..compat.registration import build
+from ..config import reading as config
+from ..config.reading import ConfigError
 from ..data.images import DataError
-from ..inference.weights import Weights, choose, load_network
-from ..models.weights import WeightsError, fitting, read_weights
-from ..plugins import in_one_line
-from .networks import NETWORKS, Options, build, network_options, scale_of
+from ..weights.files import WeightsError, fitting, read_weights
+from ..weights.load import Weights, choose, load_network
+from .networks import NETWORKS, Options, network_options, scale_of
 
 HOW = "give NAME=WEIGHTS, NAME one of " + ", ".join(NETWORKS) + ", [LABEL=] and a HAT's weights, or an option file"
 SEED = 0  # of untrained networks

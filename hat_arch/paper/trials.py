@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..data.parallel import cores
-from ..models import training_state
+from ..training import checkpoints as training_state
 
 Command = Callable[[list[str]], int]
 """``basicsr train`` with its arguments; returns an exit code."""

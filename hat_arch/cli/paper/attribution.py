@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...config import ConfigError
+from ...config.reading import ConfigError
 from .options import add_networks, file_of, numbers, require_png, require_writable
 
 UNTRAINED = "the maps of untrained networks mean nothing: they show how the network begins"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ...config import ConfigError
+from ...config.reading import ConfigError
 
 NAME = "complexity"
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ...config import ConfigError
+from ...config.reading import ConfigError
 
 FOLDER = Path("results/paper")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ...config import ConfigError
+from ...config.reading import ConfigError
 from ..upscale import tile_side
 from .options import FOLDER
 
