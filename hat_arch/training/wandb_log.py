@@ -14,7 +14,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 
 from ..config.reading import ConfigError
-from .checkpoints import same_random_numbers_after
+from .random_state import same_random_numbers_after
 
 ID = "wandb_id.txt"
 
