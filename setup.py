@@ -10,6 +10,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["hat_arch", "hat_arch.*"]),
+    package_dir={"": "."},  # said outright, `pip install -e .` is a plain path file and has nothing to warn of
     package_data={"hat_arch": ["py.typed", "paper/*.yml"]},
     python_requires=">=3.10,<3.15",
     install_requires=[
@@ -45,7 +46,6 @@ setup(
     },
     entry_points={"console_scripts": ["basicsr = hat_arch.cli:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
