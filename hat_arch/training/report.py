@@ -19,10 +19,10 @@ from basicsr.utils import tensor2img
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..bench.measure import cpu_name
 from ..data.folders import write_file
 from ..data.resize import imresize
 from ..inference.upscaler import Upscaler
+from ..utils.machine import cpu_name
 from .checkpoints import versions
 
 matplotlib.use("Agg")
