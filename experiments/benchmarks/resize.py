@@ -43,7 +43,8 @@ def measure(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[st
             "seconds": {who: common.summary(runs) for who, runs in seconds.items()},
             "ratio": common.ratios(seconds)[OURS]["median"],
         }
-    yield f"resize_2K_{device.type}", {"suite": "resize", "size": list(args.size), "cases": results}
+    height, width = args.size
+    yield f"resize_{height}x{width}_{device.type}", {"suite": "resize", "size": list(args.size), "cases": results}
 
 
 def basicsr_on_uint8(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
