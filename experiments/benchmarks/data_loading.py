@@ -37,7 +37,6 @@ LOADER_SECONDS = 5.0
 
 
 def measure(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[str, Result]]:
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         progress("making stores of sub-images")
@@ -155,6 +154,7 @@ def report(result: Result) -> str:
 
 def parser() -> argparse.ArgumentParser:
     made = common.options(__doc__, rounds=5)
+    made.set_defaults(threads=1)
     add = made.add_argument
     add("--samples", type=common.positive, default=60, metavar="N", help="read at a time; 60 by default")
     add("--batch", type=common.positive, default=4, metavar="N", help="images of an iteration; 4 by default")

@@ -35,7 +35,7 @@ def sizes(smallest: float, largest: float) -> list[tuple[int, int]]:
     Raises:
         UserError: there are not two sizes.
     """
-    side, found = round(math.sqrt(smallest * MEGAPIXEL)), []
+    side, found = math.isqrt(int(smallest * MEGAPIXEL)), []
     for doubling in itertools.count():
         height = side << doubling // 2
         width = height << doubling % 2
