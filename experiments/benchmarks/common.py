@@ -69,6 +69,7 @@ def options(description: str | None, rounds: int | None = None) -> argparse.Argu
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="CUDA where there is one, by default")
     add("--threads", type=positive, metavar="N", help="CPU threads; as many as PyTorch chooses, by default")
     add("--out", type=Path, default=FOLDER, metavar="FOLDER", help="of the JSON files; by default this script's")
+    add("--show", type=Path, nargs="+", metavar="FILE", help="print and draw these results, and measure nothing")
     return parser
 
 
@@ -260,23 +261,39 @@ def run(
         draw: the result as a picture, which is written beside the JSON file.
     """
     try:
+        for path in args.show or ():
+            try:
+                finish(json.loads(path.read_text(encoding="utf-8")), path, report, draw)
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"{path}: is no result of this script") from error
+        if args.show:
+            return
         settle(args.threads)
         device = pick_device(args.device)
         args.out.mkdir(parents=True, exist_ok=True)
         if not os.access(args.out, os.W_OK):
             raise UserError(f"--out {args.out}: cannot be written to")
         machine = {**environment(device, *PACKAGES), "commit": commit()}
-        options = {key: value for key, value in vars(args).items() if key not in ("device", "out")}
+        options = {key: value for key, value in vars(args).items() if key not in ("device", "out", "show")}
         command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
         for name, result in measure(args, device):
             result = {**options, **result, "environment": machine, "command": command}
             text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
             write_file(args.out / f"{name}.json", text.encode())
-            if draw is not None:
-                save(draw(result), args.out / f"{name}.png")
-            print(report(result), describe(machine), args.out / f"{name}.json", "", sep="\n", flush=True)
+            finish(result, args.out / f"{name}.json", report, draw)
     except (UserError, OSError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+
+
+def finish(
+    result: Result, path: Path, report: Callable[[Result], str], draw: Callable[[Result], Figure] | None
+) -> None:
+    """Prints a result that is in a file, and draws it beside that."""
+    print(report(result), describe(result["environment"]), f"{path}: {result['command']}", "", sep="\n", flush=True)
+    if draw is not None:
+        buffer = io.BytesIO()
+        draw(result).savefig(buffer, dpi=130, format="png")
+        write_file(path.with_suffix(".png"), buffer.getbuffer())
 
 
 def commit() -> str | None:
@@ -290,10 +307,3 @@ def commit() -> str | None:
 def progress(message: str) -> None:
     """Says on standard error what is being done."""
     print(f"{message} …", file=sys.stderr, flush=True)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
-    write_file(path, buffer.getbuffer())

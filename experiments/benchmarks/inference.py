@@ -161,24 +161,15 @@ def count_flops(network: Mapping[str, Any], size: tuple[int, int]) -> int:
     return counter.get_total_flops()
 
 
-def report(*results: Result) -> str:
-    """One table of all results, with a line for each way to run ours."""
-    header = ["", "input", "precision", "ours", "peer ms", "ms", "times as fast", "memory, of the peer's", "of peak"]
+def report(result: Result) -> str:
     rows = []
-    for result in results:
-        for name, ratio in result["time_ratio"].items():
-            times, memory = result["seconds"], result["memory"]
-            size = show_size(result["size"])
-            rows.append(
-                [
-                    *(result["network"], size, result["precision"], name),
-                    *(f"{1000 * times[who]['median']:.1f}" for who in (PEER, name)),
-                    f"{1 / ratio['median']:.2f}",
-                    f"{memory['ratio'][name]:.2f}" if memory else "-",
-                    f"{result['floor'][name]['share_of_peak']:.0%}",
-                ]
-            )
-    return table(header, rows)
+    for name, times in result["seconds"].items():
+        fast = "" if name == PEER else f"{1 / result['time_ratio'][name]['median']:.2f}"
+        memory = "" if name == PEER else f"{result['memory']['ratio'][name]:.2f}"
+        mib, share = result["memory"]["extra_mib"][name], result["floor"][name]["share_of_peak"]
+        rows.append([name, f"{1000 * times['median']:.1f}", fast, f"{share:.0%}", f"{mib:.0f}", memory])
+    header = ["", "ms", "times as fast", "of peak", "peak extra MiB", "of the peer's"]
+    return f"{result['network']} at {show_size(result['size'])}, {result['precision']}\n{table(header, rows)}"
 
 
 def parser() -> argparse.ArgumentParser:

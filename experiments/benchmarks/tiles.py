@@ -24,7 +24,7 @@ from torch import Tensor
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.data import demo
 from hat_arch.data.folders import cut
-from hat_arch.data.images import Image, find, read
+from hat_arch.data.images import Image
 from hat_arch.data.resize import imresize
 from hat_arch.inference.upscaler import Upscaler
 from hat_arch.utils.errors import UserError
@@ -44,7 +44,7 @@ def measure(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[st
     if not isinstance(network, HAT):
         raise UserError(f"--weights {args.weights}: must be those of a HAT")
     network = network.eval().to(device)
-    pairs = photographs(args.images, args.gt_size, network.upscale)
+    pairs = photographs(args.gt_size, network.upscale)
     if max(max(lq.shape[:2]) for _, lq in pairs.values()) <= min(args.tile):
         raise UserError(f"--tile {min(args.tile)}: no input is larger")
     combinations = itertools.product(args.tile, args.overlap)
@@ -76,21 +76,13 @@ def measure(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[st
     )
 
 
-def photographs(folder: Path | None, side: int, scale: int) -> dict[str, tuple[Image, Image]]:
-    """Name → GT, the centre of a photograph, ``side`` pixels at the most, and LR, what MATLAB's bicubic makes of it.
-
-    Args:
-        folder: of GT; None: the held-out photographs of the demo data set.
-    """
-    if folder is None:
-        found = {name: demo.photograph(name) for name in demo.HELD_OUT}
-    else:
-        found = {str(path.relative_to(folder)): read(path) for path in find(folder)}
+def photographs(side: int, scale: int) -> dict[str, tuple[Image, Image]]:
+    """Of the demo data set, those that are held out: name → GT, its centre of ``side`` pixels at the most, and LR."""
     pairs = {}
-    for name, image in found.items():
+    for name in demo.HELD_OUT:
+        image = demo.photograph(name)
         top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
-        colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, -1)
-        gt = cut(colour[top : top + side, left : left + side], scale)
+        gt = cut(image[top : top + side, left : left + side], scale)
         pairs[name] = gt, imresize(gt, 1 / scale)
     return pairs
 
@@ -175,8 +167,13 @@ def parser() -> argparse.ArgumentParser:
     made = common.options(__doc__)
     add = made.add_argument
     add("--weights", type=Path, metavar="FILE", help="of a HAT; without it, random ones of a small HAT")
-    add("--images", type=Path, metavar="FOLDER", help="ground truth; by default two photographs of scikit-image")
-    add("--gt_size", type=common.positive, default=512, metavar="PX", help="of their centres; 512 by default")
+    add(
+        "--gt_size",
+        type=common.positive,
+        default=512,
+        metavar="PX",
+        help="of their centre; 512 by default",
+    )
     add("--tile", nargs="+", type=common.positive, default=[64, 96], metavar="PX", help="64 and 96 by default")
     add("--overlap", nargs="+", type=int, default=[0, 16, 32], metavar="PX", help="0, 16, 32 by default")
     add("--precision", choices=list(DTYPES), default="fp32", help="fp32 by default")

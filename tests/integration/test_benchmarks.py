@@ -6,10 +6,12 @@ import argparse
 import importlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 
+import common
 import pytest
 import scaling
 import tiles
@@ -55,22 +57,30 @@ def test_a_script_prints_and_writes_its_result(name, words, file, printed, tmp_p
     assert done.stdout.startswith(module.report(result)), "what is read back is what was measured"
 
 
-def test_results_measured_earlier_are_shown_and_drawn(tmp_path):
-    files = []
-    for path in FOLDER.glob("*.json"):
-        files.append(tmp_path / path.name)
-        files[-1].write_bytes(path.read_bytes())
-    done = script("show.py", "--draw", *files)
-    assert done.returncode == 0, done.stderr
-    for path in files:
-        assert path.name in done.stdout
-    fast = json.loads((FOLDER / "cpu_HAT_256_bf16.json").read_text())["seconds"]
-    ratios = [peer / ours for peer, ours in zip(fast["peer"]["runs"], fast["prepared"]["runs"])]
-    assert f" {statistics.median(ratios):.2f} " in done.stdout
-    assert {path.stem for path in tmp_path.glob("*.png")} == {"scaling_HAT_bf16_cpu", "tile_demo_fp32_cpu"}
-    files[0].write_text('{"suite": "other"}')
-    refused = script("show.py", files[0])
-    assert refused.returncode and refused.stderr.startswith(str(files[0])) and refused.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    ("name", "pattern", "picture"),
+    [
+        ("inference", "cpu_*", False),
+        ("training", "train_*", False),
+        ("scaling", "scaling_*", True),
+        ("tiles", "tile_*", True),
+        ("data_loading", "data_*", False),
+        ("resize", "resize_*", False),
+    ],
+)
+def test_what_was_measured_earlier_is_shown(name, pattern, picture, tmp_path, capsys):
+    module = importlib.import_module(name)
+    files = [shutil.copy(path, tmp_path) for path in sorted(FOLDER.glob(f"{pattern}.json"))]
+    common.run(
+        module.parser().parse_args(["--show", *files]), module.measure, module.report, getattr(module, "draw", None)
+    )
+    out = capsys.readouterr().out
+    assert files and all(file in out for file in files)
+    assert len(list(tmp_path.glob("*.png"))) == picture
+    if name == "inference":
+        seconds = json.loads((FOLDER / "cpu_HAT_256_bf16.json").read_text())["seconds"]
+        ratios = [peer / ours for peer, ours in zip(seconds["peer"]["runs"], seconds["prepared"]["runs"])]
+        assert f" {statistics.median(ratios):.2f} " in out
 
 
 def test_without_spandrel_or_with_a_wrong_option_a_script_says_so_in_a_line(tmp_path):
