@@ -71,12 +71,15 @@ def test_a_script_prints_and_writes_its_result(name, words, file, printed, tmp_p
 def test_what_was_measured_earlier_is_shown(name, pattern, picture, tmp_path, capsys):
     module = importlib.import_module(name)
     files = [shutil.copy(path, tmp_path) for path in sorted(FOLDER.glob(f"{pattern}.json"))]
-    common.run(
-        module.parser().parse_args(["--show", *files]), module.measure, module.report, getattr(module, "draw", None)
-    )
+    args = module.parser().parse_args(["--show", *files])
+    common.run(args, module.measure, module.report, getattr(module, "draw", None))
     out = capsys.readouterr().out
     assert files and all(file in out for file in files)
     assert len(list(tmp_path.glob("*.png"))) == picture
+    args.show = [tmp_path / "other.json"]
+    args.show[0].write_text('{"suite": "other"}')
+    with pytest.raises(SystemExit, match=r"other.json: is no result"):
+        common.run(args, module.measure, module.report)
     if name == "inference":
         seconds = json.loads((FOLDER / "cpu_HAT_256_bf16.json").read_text())["seconds"]
         ratios = [peer / ours for peer, ours in zip(seconds["peer"]["runs"], seconds["prepared"]["runs"])]
