@@ -106,8 +106,8 @@ def _progress(label: str) -> Iterator[Callable[[int, int], object]]:
 
 
 def _table(explained: list[Any]) -> str:
-    from ...bench.measure import table
     from ...paper.attribution import AREA
+    from ...utils.text_table import table
 
     rows = []
     for e in explained:
@@ -122,7 +122,7 @@ def _facts(args: argparse.Namespace, lr: Any) -> dict[str, Any]:
     """What the numbers hold for."""
     import torch
 
-    from ...bench.measure import environment
+    from ...utils.machine import environment
 
     keys = ("at", "window", "crop", "scale", "downsample", "steps", "tolerance", "batch")
     values = {key: getattr(args, key) for key in keys}

@@ -51,10 +51,10 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...bench.measure import BenchmarkError, pick_device
     from ...data.folders import write_file
     from ...paper import evaluation, render
     from ...paper.tables import ALIASES, TABLES
+    from ...utils.machine import pick_device
 
     name = ALIASES.get(args.name, args.name)
     if name not in TABLES:
@@ -66,10 +66,7 @@ def run(args: argparse.Namespace) -> int:
     for folder in (args.data, args.weights):
         if folder is not None and folder != Path("datasets") and not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder")
-    try:
-        device = pick_device(args.device).type
-    except BenchmarkError as error:
-        raise ConfigError(str(error)) from error
+    device = pick_device(args.device).type
     settings = evaluation.Settings(args.data, args.out / "cache", args.weights, args.tile, device)
 
     extra = _own(args, table, scales, settings)

@@ -193,7 +193,7 @@ def test_latencies_are_those_of_one_setting(tmp_path):
     assert times == {"HAT": 1500, "HAT-S": 750}
     for content in ('{"size": 3}', benchmark("HAT", 1).replace('{"peer"', '[{"peer"').replace("}}, ", "}}], ", 1)):
         (tmp_path / "infer_e.json").write_text(content)
-        with pytest.raises(DataError, match=r"infer_e.json: is no result of basicsr bench"):
+        with pytest.raises(DataError, match=r"infer_e.json: is no result of a benchmark"):
             figure.read_latencies(tmp_path, 4)
 
 
