@@ -17,6 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["hat_arch", "hat_arch.*"]),
+    py_modules=["basicsr_command"],
     package_data={"hat_arch": ["py.typed", "paper/*.yml"]},
     python_requires=">=3.10,<3.13",
     install_requires=[
@@ -50,7 +51,7 @@ setup(
             "types-PyYAML",
         ],
     },
-    entry_points={"console_scripts": ["basicsr = hat_arch.cli:main"]},
+    entry_points={"console_scripts": ["basicsr = basicsr_command:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.10",

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hat_arch.bench import NETWORKS
-
 FOLDER = Path("experiments/benchmarks")
 
 
@@ -32,7 +30,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def _add_network(parser: argparse.ArgumentParser) -> None:
     """What suites that measure a network share."""
     add = parser.add_argument
-    add("--network", choices=list(NETWORKS), default="HAT", help="official ×4 network to measure, HAT by default")
+    add(
+        "--network",
+        choices=["HAT", "HAT-S", "HAT-L"],
+        default="HAT",
+        help="official ×4 network to measure, HAT by default",
+    )
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="by default CUDA where there is one")
 
 

@@ -61,6 +61,8 @@ class HATModel(SRModel):
     * The network is in training mode after every validation, also after one that failed.
     """
 
+    reads_hat_options = True
+    """For the check of option files: keys of `hat_arch.config.schema.HAT_MODEL_ONLY` have an effect."""
     opt: dict[str, Any]
     net_g: nn.Module
     lq: Tensor

@@ -13,7 +13,7 @@ from typing import Any
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 
-from ..config.reading import ConfigError
+from ..config import ConfigError
 from .checkpoints import same_random_numbers_after
 
 ID = "wandb_id.txt"

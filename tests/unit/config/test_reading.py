@@ -9,9 +9,8 @@ import pytest
 import torch
 import yaml
 
-from hat_arch import HAT
-from hat_arch.config import reading as config
-from hat_arch.config.reading import ConfigError
+from hat_arch import HAT, config
+from hat_arch.config import ConfigError
 
 
 def put(opt, key, value):

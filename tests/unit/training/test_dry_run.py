@@ -14,8 +14,7 @@ import yaml
 from basicsr.data import build_dataset
 from tiny import ROOT, TINY_HAT
 
-from hat_arch import HAT, cli
-from hat_arch.config import reading as config
+from hat_arch import HAT, cli, config
 from hat_arch.data.stand_ins import stand_in
 from hat_arch.training import dry_run, wandb_log
 from hat_arch.training.hat_model import HATModel
