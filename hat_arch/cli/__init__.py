@@ -19,7 +19,7 @@ from ..utils.files import FULL
 from . import bench, data, info, paper, report, run, upscale
 from .parser import Parser
 
-USER_ERROR, NO_READER, STOPPED = 2, 141, 130  # exit codes; the latter two are those of SIGPIPE and SIGINT
+USER_ERROR = 2
 
 
 class Version(argparse.Action):
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] |
         problem = str(error)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
-            return NO_READER
+            return 141
         if error.filename is not None:
             problem = f"{error.filename}: {error.strerror}"
         elif error.errno in FULL:
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] |
             raise
     except KeyboardInterrupt:
         print(f"basicsr: stopped{after_stop}", file=sys.stderr)
-        return STOPPED
+        return 130
     print(f"basicsr: {problem}", file=sys.stderr)
     return USER_ERROR
 

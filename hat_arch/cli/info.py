@@ -61,14 +61,9 @@ def examine(args: argparse.Namespace) -> int:
             print(f"GPU {i}: {torch.cuda.get_device_name(i)}, {memory:.0f} GiB")
     else:
         print("No GPU: everything runs on the CPU")
-        if shutil.which("nvidia-smi") and torch.version.cuda is None:
-            problems.append(
-                "this machine has an NVIDIA driver, but torch is a CPU build: install torch from pytorch.org"
-            )
-        elif shutil.which("nvidia-smi"):
-            problems.append(
-                f"torch was built for CUDA {torch.version.cuda}, which the NVIDIA driver here does not serve"
-            )
+        if shutil.which("nvidia-smi"):
+            built = f"for CUDA {torch.version.cuda}, too new for its driver" if torch.version.cuda else "for CPUs"
+            problems.append(f"this machine has an NVIDIA GPU, but torch is built {built}; take one from pytorch.org")
 
     print("Fixes in force:" if importable.ACTIVE else "No fixes needed")
     for line in importable.ACTIVE:

@@ -61,21 +61,18 @@ def run(args: argparse.Namespace) -> int:
         (pipeline.train if args.is_train else pipeline.test)(opt, argv, Path.cwd())
     except pipeline.Stopped as stopped:
         if rank == 0:
-            print(f"basicsr: {stopped}; {again}", file=sys.stderr)
+            _say(f"{stopped}; {again}")
         return 128 + stopped.signal
     except torch.cuda.OutOfMemoryError as error:
-        print(
-            f"basicsr: {str(error).splitlines()[0]}\n  lower datasets:train:batch_size_per_gpu, or set "
-            "train:accumulate, network_g:use_checkpoint: true (HAT), or train:precision: bf16",
-            file=sys.stderr,
-        )
+        remedy = "lower datasets:train:batch_size_per_gpu, or set train:accumulate, train:precision: bf16, or (HAT) "
+        _say(f"{str(error).splitlines()[0]}\n  {remedy}network_g:use_checkpoint: true")
         return 2
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
-            print(f"basicsr: process {rank}: another process of this run has ended", file=sys.stderr)
+            _say(f"process {rank}: another process of this run has ended")
         elif "DataLoader worker" in str(error):
             remedy = f"if memory ran out, lower datasets:train:num_worker_per_gpu; {again}"
-            print(f"basicsr: {str(error).splitlines()[0]}\n  {remedy}", file=sys.stderr)
+            _say(f"{str(error).splitlines()[0]}\n  {remedy}")
         else:
             raise
         return 1
@@ -86,6 +83,10 @@ def _rank(launcher: str) -> int:
     """Number of this process among those that the launcher started; 0 without one."""
     variable = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}.get(launcher)
     return int(os.environ.get(variable, "0")) if variable else 0
+
+
+def _say(line: str) -> None:
+    print(f"basicsr: {line}", file=sys.stderr)
 
 
 def _flags(args: argparse.Namespace) -> list[str]:
@@ -120,27 +121,14 @@ def launch(args: argparse.Namespace) -> int:
     try:
         torchrun.main(words)
     except ChildFailedError as error:
-        code, line = _first_failure(error.failures)
-        if code not in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-            again = f"go on with: basicsr train -opt {args.opt} --gpus {args.gpus} --auto_resume"
-            print(f"basicsr: {line}; the others were stopped{f'; {again}' if args.is_train else ''}", file=sys.stderr)
+        # The cause was killed; those that missed it have an exit code, those that the launcher ended got SIGTERM.
+        codes = {number: failure.exitcode for number, failure in error.failures.items()}
+        number, code = min(codes.items(), key=lambda item: (item[1] == -signal.SIGTERM, item[1] > 0))
+        if code not in (130, 143):  # Ctrl-C and SIGTERM, of which the processes have told themselves
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            again = f"; go on with: basicsr {verb} -opt {args.opt} --gpus {args.gpus} --auto_resume"
+            _say(f"process {number} ended with {how}; the others were stopped{again if args.is_train else ''}")
         return code if code > 0 else 1
     except SignalException as error:
         return 128 + error.sigval
     return 0
-
-
-def _first_failure(failures: dict) -> tuple[int, str]:
-    """Exit code (negative: minus a signal) and a line about the process that caused the end of the others.
-
-    That is one killed by a signal, rather than those that ended with an error since it was missing, or those that the
-    launcher ended with SIGTERM.
-    """
-
-    def order(failure: tuple) -> int:
-        code = failure[1].exitcode
-        return 2 if code == -signal.SIGTERM else int(code > 0)
-
-    number, failure = min(failures.items(), key=order)
-    code = failure.exitcode
-    return code, f"process {number} ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
