@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 import pytest
+
 from hat_arch.compat import importable
 
 COMPAT_ALONE = f"""
