@@ -43,8 +43,10 @@ def check_keys(opt: Options, model: type[schema.Section], problems: Problems) ->
 
 
 def _check(values: Options, key: Key, section: type[schema.Section], others: Iterable[str], problems: Problems) -> None:
-    for name in values.keys() - section.model_fields.keys() - set(others):
-        problems.add_unknown((*key, name), section.model_fields)
+    known = {*section.model_fields, *others}
+    for name in values:
+        if name not in known:
+            problems.add_unknown((*key, name), section.model_fields)
 
 
 def _instead_of_official(tile: Any) -> str:
@@ -78,7 +80,7 @@ def check_effect(opt: Options, problems: Problems) -> None:
     _settle_num_gpu(opt, problems)
     if not getattr(MODEL_REGISTRY.get(opt["model_type"]), "reads_hat_options", False):
         for section, keys in schema.HAT_MODEL_ONLY.items():
-            for name in keys & (opt.get(section) or {}).keys():
+            for name in sorted(keys & (opt.get(section) or {}).keys()):
                 if opt[section][name] not in (None, False, "fp32"):  # as other models do it
                     problems.add((section, name), f"is for model_type HATModel, not {opt['model_type']}")
     logger = opt.get("logger") or {}
@@ -90,7 +92,7 @@ def check_effect(opt: Options, problems: Problems) -> None:
     validated = [dataset["name"] for name, dataset in opt["datasets"].items() if name.split("_")[0] == "val"]
     metrics = (opt.get("val") or {}).get("metrics") or {}
     measured = sorted(f"{dataset}/{metric}" for dataset in validated for metric in metrics)
-    for name in set(logger.get("keep_best") or ()) - set(measured):
+    for name in sorted(set(logger.get("keep_best") or ()) - set(measured)):
         listed = ", ".join(measured) or "none is validated"
         problems.add(("logger", "keep_best"), f"no validation measures '{name}'; there are: {listed}")
 
