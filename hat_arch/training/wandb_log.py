@@ -5,7 +5,6 @@ In place of BasicSR's function, which current versions of the package do not run
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,6 @@ from ..config import ConfigError
 from .checkpoints import same_random_numbers_after
 
 ID = "wandb_id.txt"
-
-
-def installed() -> bool:
-    """Whether the package is there."""
-    return importlib.util.find_spec("wandb") is not None
 
 
 @master_only
