@@ -11,6 +11,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["hat_arch", "hat_arch.*"]),
     package_dir={"": "."},  # said outright, `pip install -e .` is a plain path file and has nothing to warn of
+    py_modules=["basicsr_command"],
     package_data={"hat_arch": ["py.typed", "paper/*.yml"]},
     python_requires=">=3.10,<3.15",
     install_requires=[
@@ -44,7 +45,7 @@ setup(
             "types-PyYAML",
         ],
     },
-    entry_points={"console_scripts": ["basicsr = hat_arch.cli:main"]},
+    entry_points={"console_scripts": ["basicsr = basicsr_command:main"]},
     classifiers=[
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",

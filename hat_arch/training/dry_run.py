@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from basicsr.utils import logger as basicsr_logger
 
-from ..config import reading as config
-from ..config.checks import Options, networks
+from .. import config
+from ..config.reading import Options
+from ..config.registered import networks
 from ..data.prepare import BENCHMARKS
 from ..data.stand_ins import stand_in
 from . import pipeline

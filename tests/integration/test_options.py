@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import ROOT
 
-from hat_arch.config import reading as config
+from hat_arch import config
 
 OPTIONS = ROOT / "options"
 FILES = sorted(OPTIONS.glob("*.yml"))

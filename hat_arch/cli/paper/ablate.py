@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...config import reading as config
+from ... import config
 
 if TYPE_CHECKING:
     from ...paper.ablation import Plan

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from ...config.reading import ConfigError
+from ...config import ConfigError
 from .options import add_networks, file_of, numbers, require_png, require_writable
 
 UNTRAINED = "the maps of untrained networks mean nothing: they show how the network begins"
@@ -96,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _progress(label: str) -> Iterator[Callable[[int, int], object]]:
     """A bar on a terminal; takes the number of gradients done, and of those needed."""
+    from tqdm import tqdm
+
     with tqdm(desc=label, unit="gradient", leave=False, disable=None) as bar:
 
         def show(done: int, needed: int) -> None:

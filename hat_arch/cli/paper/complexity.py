@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ...config.reading import ConfigError
+from ...config import ConfigError
 
 NAME = "complexity"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...config.reading import ConfigError
+from ...config import ConfigError
 from .options import FOLDER, add_networks, file_of, numbers, require_png, require_writable
 
 BENCHMARKS = Path("experiments/benchmarks")

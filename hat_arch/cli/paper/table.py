@@ -8,9 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from ...config.reading import ConfigError
+from ...config import ConfigError
 from ..upscale import tile_side
 from .options import FOLDER
 
@@ -92,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _alone(cache: Path) -> AbstractContextManager[object]:
     """Keeps others from measuring into the same folder, until its block ends."""
+    from filelock import FileLock, Timeout
+
     cache.mkdir(parents=True, exist_ok=True)
     try:
         return FileLock(cache / "lock").acquire(timeout=0)

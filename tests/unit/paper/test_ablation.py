@@ -19,9 +19,9 @@ import yaml
 from tiny import ROOT
 from torch.utils.tensorboard import SummaryWriter
 
-from hat_arch import cli
+from hat_arch import cli, config
 from hat_arch.cli.paper import ablate
-from hat_arch.config import reading as config
+from hat_arch.config import load
 from hat_arch.paper import ablation, ablation_options, ablation_report, networks, trials
 from hat_arch.training.checkpoints import changed_options
 
@@ -85,7 +85,7 @@ def test_option_files_pass_the_check_and_start_from_the_stage_before(file, tmp_p
         before |= {key: yaml.safe_load(value) for key, value in (change.split("=") for change in TINY)}
         Path(source).parent.mkdir(parents=True)
         torch.save({"params_ema": networks.build(before).state_dict()}, source)
-    opt = config.load(file, is_train=True, overrides=tiny)
+    opt = load(file, is_train=True, overrides=tiny)
     assert opt["name"] == file.stem
 
 
@@ -132,7 +132,7 @@ def test_variants_of_the_demo_differ_in_what_is_studied_alone(study, here):
     for trial in plan.trials:
         assert sum(run.iterations for run in trial.stages) == 10
         for run in trial.stages:
-            opt = config.load(run.options, is_train=True) if run is trial.stages[0] else config.read(run.options)[0]
+            opt = load(run.options, is_train=True) if run is trial.stages[0] else config.read(run.options)[0]
             assert (opt["name"], opt["manual_seed"], opt["train"]["total_iter"]) == (
                 run.name,
                 trial.seed,

@@ -17,7 +17,7 @@ from tiny import TINY_HAT
 
 from hat_arch import cli
 from hat_arch.compat.registration import build
-from hat_arch.config.reading import ConfigError
+from hat_arch.config import ConfigError
 from hat_arch.data.images import DataError
 from hat_arch.data.resize import imresize
 from hat_arch.paper import figure, trained

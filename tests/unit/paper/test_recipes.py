@@ -11,8 +11,9 @@ import pytest
 import torch
 from tiny import ROOT
 
+from hat_arch import config
 from hat_arch.compat.registration import build
-from hat_arch.config import reading as config
+from hat_arch.config import load
 from hat_arch.paper.facts import facts
 from hat_arch.paper.networks import network_options
 from hat_arch.paper.option_files import option_files, render_training, write_all, yaml_value
@@ -146,7 +147,7 @@ def test_a_file_of_ones_own(tmp_path):
     text = render_training("mine", net, how, ["Why " + "x" * 95 + " test_HAT-L_SRx2.yml and what for."])
     (tmp_path / "mine.yml").write_text(text)
     absent: list[Path] = []
-    opt = config.load(tmp_path / "mine.yml", True, absent=absent)
+    opt = load(tmp_path / "mine.yml", True, absent=absent)
     assert opt["network_g"] == net and opt["train"]["optim_g"]["lr"] == 3e-5
     assert (opt["train"]["total_iter"], opt["datasets"]["train"]["batch_size_per_gpu"]) == (7000, 2)
     assert Path("experiments/earlier/models/net_g_latest.pth") in absent

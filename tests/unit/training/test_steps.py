@@ -19,7 +19,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
-from hat_arch.config import reading as config
+from hat_arch import config
 from hat_arch.training import checkpoints
 from hat_arch.training.hat_model import TrainingError
 from hat_arch.training.random_state import random_states, set_random_states

@@ -9,8 +9,7 @@ import pytest
 import torch
 from basicsr.models import build_model
 
-from hat_arch import HAT
-from hat_arch.config import reading as config
+from hat_arch import HAT, config
 from hat_arch.inference.upscaler import Upscaler
 
 

@@ -13,7 +13,7 @@ import torch
 from basicsr.models import build_model
 from torch import nn
 
-from hat_arch.config import reading as config
+from hat_arch import config
 from hat_arch.training import checkpoints
 from hat_arch.training.checkpoints import CheckpointError
 from hat_arch.weights.files import WeightsError, fitting, read_weights, save_safetensors
