@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 from torch.utils.data import BatchSampler, DataLoader
 
 from hat_arch.data import demo
-from hat_arch.data.folders import PNG_LEVEL, SubImages
-from hat_arch.data.images import Image, encode
+from hat_arch.data.images import PNG_LEVEL, Image, encode
 from hat_arch.data.lmdb_store import write_store
 from hat_arch.data.parallel import cores
 from hat_arch.data.resize import imresize
+from hat_arch.data.sub_images import SubImages
 
 from . import plot
 from .measure import alternate, describe, environment, require_positive, settings_of_torch, summary, table, timed

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.data import demo
-from hat_arch.data.folders import cut
-from hat_arch.data.images import Image, find, read
+from hat_arch.data.images import Image, find, mod_crop, read
 from hat_arch.data.resize import imresize
 from hat_arch.inference.upscaler import Upscaler
 from hat_arch.weights.load import load_network
@@ -169,7 +168,7 @@ def _pairs(settings: TileSettings, scale: int) -> dict[str, tuple[Image, Image]]
     pairs = {}
     for name, image in photographs.items():
         colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, -1)
-        gt = cut(_centre(colour, settings.gt_size), scale)
+        gt = mod_crop(_centre(colour, settings.gt_size), scale)
         pairs[name] = gt, imresize(gt, 1 / scale)
     return pairs
 

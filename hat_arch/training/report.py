@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..bench.measure import cpu_name
-from ..data.folders import write_file
 from ..data.resize import imresize
 from ..inference.upscaler import Upscaler
+from ..utils.files import write_file
 from .checkpoints import versions
 
 matplotlib.use("Agg")

@@ -33,9 +33,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ...bench.measure import table
-    from ...data.folders import write_file
     from ...paper import complexity
     from ...paper.networks import NETWORKS, STUDIES
+    from ...utils.files import write_file
 
     names = args.networks or [*NETWORKS, *STUDIES]
     for name in names:

@@ -52,9 +52,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ...bench.measure import BenchmarkError, pick_device
-    from ...data.folders import write_file
     from ...paper import evaluation, render
     from ...paper.tables import ALIASES, TABLES
+    from ...utils.files import write_file
 
     name = ALIASES.get(args.name, args.name)
     if name not in TABLES:
