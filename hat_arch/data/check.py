@@ -14,7 +14,7 @@ import lmdb
 
 from ..utils.files import digest
 from .images import DataError, ImageError, find, lq_name, read_bytes, verify
-from .lmdb_store import CHECKSUMS, META, read_records, to_name
+from .lmdb_store import CHECKSUMS, META, read_records, size_when_whole, to_name
 from .parallel import map_images
 from .prepare import BENCHMARKS, DF2K_SOURCES, DF2K_SUB_IMAGES
 from .recipes import read_recipe
@@ -89,8 +89,7 @@ def read_store(root: Path) -> Contents:
         return found
     try:
         with lmdb.open(str(root), readonly=True, lock=False, readahead=False) as environment:
-            size = (root / "data.mdb").stat().st_size
-            whole = environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
+            size, whole = (root / "data.mdb").stat().st_size, size_when_whole(environment)
             if size < whole:  # to read on would be a bus error
                 truncated = f"is truncated ({size:,} of {whole:,} bytes)"
                 found.problems.append(f"{root}/data.mdb: {truncated}; make the store anew")

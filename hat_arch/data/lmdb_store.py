@@ -175,6 +175,9 @@ class StoreWriter:
                     transaction.delete(key.encode("ascii"))
                 transaction.drop(self._record_db)
             self._environment.sync(True)
+            size = size_when_whole(self._environment)
+        if (file := self.partial / "data.mdb").stat().st_size < size:
+            os.truncate(file, size)  # LMDB does not write free pages at the end
         self.close()
         (self.partial / "lock").unlink(missing_ok=True)
         old = self.path.with_name(f".{self.path.name}.old")
@@ -212,6 +215,11 @@ def _lmdb_errors(store: Path) -> Iterator[None]:
         if os.strerror(errno.EIO) in str(error):  # what LMDB says when it could write but a part
             raise OutOfSpace(f"{store}: no space left on the disk, or it fails; {room}") from error
         raise DataError(f"{store}: {error}") from error
+
+
+def size_when_whole(environment: lmdb.Environment) -> int:
+    """Bytes of ``data.mdb`` up to its last page."""
+    return environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
 
 
 def read_records(store: Path) -> dict[str, Record] | None:

@@ -75,6 +75,8 @@ def df2k(
         name: beginning of the stores' names.
         suffix: ``.png``, or ``.bmp``: uncompressed, twice as large and far faster to decode.
     """
+    if min(scales) < 2:
+        raise DataError(f"--scale {min(scales)}: must be 2 or more")
     multiple = math.lcm(12, *scales)  # so that scales can be added later
     for option, pixels in vars(how).items():
         if pixels % multiple:
