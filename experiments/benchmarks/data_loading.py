@@ -24,10 +24,10 @@ from common import Result, progress
 from torch.utils.data import BatchSampler, DataLoader
 
 from hat_arch.data import demo
-from hat_arch.data.folders import PNG_LEVEL, SubImages
-from hat_arch.data.images import Image, encode
+from hat_arch.data.images import PNG_LEVEL, Image, encode
 from hat_arch.data.lmdb_store import write_store
 from hat_arch.data.resize import imresize
+from hat_arch.data.sub_images import SubImages
 from hat_arch.utils.machine import cores
 from hat_arch.utils.text_table import table
 

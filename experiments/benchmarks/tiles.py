@@ -23,8 +23,7 @@ from torch import Tensor
 
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.data import demo
-from hat_arch.data.folders import cut
-from hat_arch.data.images import Image
+from hat_arch.data.images import Image, mod_crop
 from hat_arch.data.resize import imresize
 from hat_arch.inference.upscaler import Upscaler
 from hat_arch.utils.errors import UserError
@@ -82,7 +81,7 @@ def photographs(side: int, scale: int) -> dict[str, tuple[Image, Image]]:
     for name in demo.HELD_OUT:
         image = demo.photograph(name)
         top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
-        gt = cut(image[top : top + side, left : left + side], scale)
+        gt = mod_crop(image[top : top + side, left : left + side], scale)
         pairs[name] = gt, imresize(gt, 1 / scale)
     return pairs
 

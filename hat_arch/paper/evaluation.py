@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +26,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..compat.plugins import in_one_line
 from ..config.reading import ConfigError
-from ..data.folders import peek
-from ..data.images import DataError, ImageError, read_bytes
+from ..data.images import DataError, ImageError, peek, read_bytes
 from ..data.resize import imresize
 from ..inference.upscaler import UpscaleError, Upscaler
 from ..training.checkpoints import checksum, write_bytes
@@ -253,7 +251,7 @@ def _plan(
     scale = asked[0].scale
     try:
         found = samples(settings.data, set_name, scale, table.lr_folder, table.bicubic_lr)
-        files = [(sample, _fingerprint(sample), math.prod(peek(sample.gt))) for sample in found]
+        files = [(sample, _fingerprint(sample), peek(sample.gt).pixels) for sample in found]
     except MissingError as error:
         if set_name in table.sets:
             results.missing.append(f"{set_name} ×{scale}: {error}")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.folders import write_file
+from ..utils.files import write_file
 from .facts import facts
 from .networks import Options, network_options
 from .recipes import (

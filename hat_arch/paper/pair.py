@@ -13,8 +13,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from ..data import images
-from ..data.folders import cut
-from ..data.images import DataError
+from ..data.images import DataError, mod_crop
 from ..data.resize import imresize
 
 Image = NDArray[np.uint8]
@@ -40,7 +39,7 @@ def load_pair(
         check_inside("--crop", crop, gt, file)
         x, y, width, height = crop
         gt = gt[y : y + height, x : x + width]
-    gt = np.ascontiguousarray(cut(gt, scale, file))
+    gt = np.ascontiguousarray(mod_crop(gt, scale, file))
     if downsample == "matlab":
         return gt, imresize(gt, 1 / scale)
     size = gt.shape[1] // scale, gt.shape[0] // scale

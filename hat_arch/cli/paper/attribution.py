@@ -50,10 +50,10 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...data.folders import write_file
     from ...paper import attribution_figure, trained
     from ...paper.attribution import Window
     from ...paper.pair import check_inside, load_pair
+    from ...utils.files import write_file
 
     for option in ("window", "steps", "batch"):
         if getattr(args, option) < 1:

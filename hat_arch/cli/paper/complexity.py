@@ -32,9 +32,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...data.folders import write_file
     from ...paper import complexity
     from ...paper.networks import NETWORKS, STUDIES
+    from ...utils.files import write_file
     from ...utils.text_table import table
 
     names = args.networks or [*NETWORKS, *STUDIES]

@@ -49,9 +49,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...data.folders import write_file
     from ...paper import evaluation, render
     from ...paper.tables import ALIASES, TABLES
+    from ...utils.files import write_file
     from ...utils.machine import pick_device
 
     name = ALIASES.get(args.name, args.name)
