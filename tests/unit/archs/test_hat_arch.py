@@ -20,9 +20,10 @@ from torch.nn import functional as F
 
 import hat_arch.archs.hat_arch as hat_module
 from hat_arch import HAT
-from hat_arch.archs import layers
+from hat_arch.archs import strips as strips_module
 from hat_arch.archs.hat_arch import OCAB, overlap_size
-from hat_arch.archs.layers import DropPath, pad_to_multiple, strips
+from hat_arch.archs.layers import DropPath, pad_to_multiple
+from hat_arch.archs.strips import strips
 from hat_arch.archs.window_attention import overlapping_windows, relative_position_index
 
 # isort: split
@@ -98,7 +99,10 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float, reach: Tenso
 @contextlib.contextmanager
 def small_strips():
     """Has the no-grad path go through an image of any size in several parts."""
-    with mock.patch.object(layers, "STRIP_TOKENS_CPU", 1), mock.patch.object(hat_module, "RECONSTRUCTED_ROWS", 2):
+    with (
+        mock.patch.object(strips_module, "STRIP_TOKENS_CPU", 1),
+        mock.patch.object(hat_module, "RECONSTRUCTED_ROWS", 2),
+    ):
         yield
 
 
@@ -237,7 +241,7 @@ def test_official_results_on_a_gpu(window, overlap, monkeypatch):
     with torch.no_grad():
         expected = oracle(x)
         assert_near(ours(x), expected, 1e-5)
-        monkeypatch.setattr(layers, "STRIP_TOKENS", 1)
+        monkeypatch.setattr(strips_module, "STRIP_TOKENS", 1)
         assert_near(ours(x), expected, 1e-5)
         assert_near(ours.double()(x.double()), oracle.double()(x.double()), 1e-10)
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hat_arch import HAT
-from hat_arch.archs import layers
-from hat_arch.archs.layers import strips
+from hat_arch.archs import strips as strips_module
+from hat_arch.archs.strips import strips
 from hat_arch.archs.window_attention import (
     WindowAttention,
     relative_position_index,
@@ -98,7 +98,7 @@ def test_partition_is_column_by_column_and_reverse_undoes_it(b, rows, columns, w
 def test_strips_cover_the_rows_in_whole_windows_within_the_budget(b, rows, w, multiple, budget):
     x = torch.empty(b, rows * multiple, w, 1)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(layers, "STRIP_TOKENS_CPU", budget)
+        patch.setattr(strips_module, "STRIP_TOKENS_CPU", budget)
         ranges = strips(x, multiple)
     assert [row for start, stop in ranges for row in range(start, stop)] == list(range(rows * multiple))
     assert all(start % multiple == stop % multiple == 0 for start, stop in ranges)
@@ -177,7 +177,7 @@ def test_fused_attention_is_the_plain_one(shift, rows, columns, dim, heads, opti
     shared = relative_position_index(window), shift, shift_masks(window, shift)
     expected = plain_attention(attn, x, shift).detach()
     torch.testing.assert_close(attn(x, *shared), expected, rtol=1e-12, atol=1e-12)
-    monkeypatch.setattr(layers, "STRIP_TOKENS_CPU", 1)
+    monkeypatch.setattr(strips_module, "STRIP_TOKENS_CPU", 1)
     with torch.no_grad():
         torch.testing.assert_close(attn(x, *shared), expected, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(attn.float()(x.float(), *shared), expected.float(), rtol=1e-4, atol=1e-5)
