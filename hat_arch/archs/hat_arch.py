@@ -69,11 +69,11 @@ class HAB(nn.Module):
         num_heads: int,
         window_size: int,
         shift_size: int,
+        drop_path: float,
         cab: tuple[int, int, bool] | None,
         conv_scale: float,
         mlp_ratio: float,
         drop: float,
-        drop_path: float,
         norm_layer: NormLayer,
         **attention: Any,
     ) -> None:
@@ -147,7 +147,7 @@ class OCAB(Attention):
 
 
 class HybridGroup(nn.Module):
-    """The blocks of one RHAG, a level of its own only in the names of the weights."""
+    """The blocks of one RHAG. It is a module of its own since the official weights are named so."""
 
     def __init__(self, blocks: Sequence[HAB], overlap_attn: OCAB | None, use_checkpoint: bool) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class RHAG(nn.Module):
 
 
 def residual_conv(dim: int, resi_connection: str) -> nn.Module:
-    """What closes a residual connection: ``1conv`` (paper) or ``identity``."""
+    """The layer before a residual connection's sum: ``1conv``, a 3×3 convolution (paper), or ``identity``."""
     if resi_connection not in ("1conv", "identity"):
         raise ValueError(f"resi_connection is {resi_connection!r}; it may be '1conv' or 'identity'")
     return nn.Conv2d(dim, dim, 3, 1, 1) if resi_connection == "1conv" else nn.Identity()
@@ -231,7 +231,7 @@ class HAT(nn.Module):
         upscale: 1, 2, 3, 4 or 8.
         img_range: factor on the image, values 0 to 1, inside the network.
         upsampler: ``pixelshuffle``.
-        resi_connection: what closes a residual connection, ``1conv`` or ``identity``.
+        resi_connection: the layer before a residual connection's sum, ``1conv`` or ``identity``.
         use_cab, use_ocab, use_channel_attention: the paper's ablations; False leaves that part out.
 
     Raises:
@@ -308,23 +308,13 @@ class HAT(nn.Module):
 
         drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
         cab = (compress_ratio, squeeze_factor, use_channel_attention) if use_cab else None
+        shared: tuple[Any, ...] = cab, conv_scale, mlp_ratio, drop_rate, norm_layer
         attention: dict[str, Any] = {"qkv_bias": qkv_bias, "qk_scale": qk_scale}
         self.layers = nn.ModuleList()
         for depth, heads in zip(depths, num_heads):
             sizes = embed_dim, heads, window_size
             blocks = [
-                HAB(
-                    *sizes,
-                    shift if i % 2 else 0,
-                    cab,
-                    conv_scale,
-                    mlp_ratio,
-                    drop_rate,
-                    next(drop_paths),
-                    norm_layer,
-                    attn_drop=attn_drop_rate,
-                    **attention,
-                )
+                HAB(*sizes, shift if i % 2 else 0, next(drop_paths), *shared, attn_drop=attn_drop_rate, **attention)
                 for i in range(depth)
             ]
             overlap_attn = OCAB(*sizes, overlap_ratio, mlp_ratio, norm_layer, **attention) if use_ocab else None
@@ -366,7 +356,7 @@ class HAT(nn.Module):
         if x.dim() != 4 or x.shape[1] != self.in_chans:
             raise ValueError(f"expected (B, {self.in_chans}, H, W), got {tuple(x.shape)}")
         h, w = x.shape[-2:]
-        x = pad_to_multiple(x, self.window_size).contiguous(memory_format=torch.channels_last)
+        x = pad_to_multiple(x, self.window_size).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels last
         mean = self.mean.to(x.dtype)
         x = (x - mean) * self.img_range
         x = self.conv_first(x)
@@ -378,7 +368,10 @@ class HAT(nn.Module):
         """The groups: ``(B, C, H, W)`` to the same, H and W multiples of the window size."""
         x = self.patch_embed(x.permute(0, 2, 3, 1).contiguous())
         if self.absolute_pos_embed is not None:
-            x = x + self._position_embedding(self.absolute_pos_embed, x)
+            pixels, (h, w) = self.absolute_pos_embed.shape[1], x.shape[1:3]
+            if pixels != h * w:
+                raise ValueError(f"with ape the (padded) image must have img_size's {pixels} pixels; it is {h}x{w}")
+            x = x + self.absolute_pos_embed.view(1, h, w, -1)
         x = self.pos_drop(x)
         for layer in self.layers:
             x = layer(x, self.relative_position_index_SA, self.relative_position_index_OCA, self.shift_masks)
@@ -401,11 +394,3 @@ class HAT(nn.Module):
         if saves_memory() and self._reconstruction() == self.reconstruction_as_built:
             ranges = strips(x.permute(0, 2, 3, 1), RECONSTRUCTED_ROWS)
         return join((reconstructed(*rows) for rows in ranges), x.shape[2] * self.upscale, 2)
-
-    @staticmethod
-    def _position_embedding(embedding: Tensor, x: Tensor) -> Tensor:
-        _, h, w, c = x.shape
-        if embedding.shape[1] != h * w:
-            pixels = embedding.shape[1]
-            raise ValueError(f"with ape the (padded) image must have img_size's {pixels} pixels; it is {h}x{w}")
-        return embedding.view(1, h, w, c)

@@ -108,7 +108,8 @@ def is_plain_linear(layer: nn.Module) -> bool:
 def as_computed(x: Tensor) -> Tensor:
     """``x`` in the type that autocast computes in, if it is on: cast once, not for each strip of the image."""
     device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return x.to(torch.get_autocast_dtype(device)) if autocast else x
 
 
 class Attention(nn.Module):

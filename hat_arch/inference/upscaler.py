@@ -57,19 +57,19 @@ class Upscaler:
 
     Args:
         network: takes ``(B, C, H, W)`` in 0..1, returns ``(B, C, scale · H, scale · W)``. It runs in evaluation mode;
-            the modes of its modules are restored.
+            the modes of its modules are restored. Later changes of its weights, settings and layers are followed.
         scale: by how much it enlarges.
-        multiple: what its input sides must be multiples of; images are mirrored at the bottom and right up to it, and
-            tiles lie on its grid. For networks of attention windows the window size, also where they could pad
-            themselves.
+        multiple: the network gets images whose sides are multiples of it: they are mirrored at the bottom and right up
+            to that, and tiles lie on its grid. For networks of attention windows it is the window size, also if they
+            pad images themselves.
         tile: ``whole``; a side in pixels of the input, overlaps included; or ``auto``: whole if that fits the free
             memory, else the largest tile that does, by the network's own need, measured once on two small images.
         overlap: least number of input pixels that neighbouring tiles share (see `hat_arch.inference.tiles.plan`).
         blend: whether tiles pass smoothly into each other, or are cut in the middle of their overlap.
         batch: tiles that go through the network together.
         precision: ``fp32``; ``bf16`` or ``fp16`` by autocast; ``auto`` is bf16 where the device is made for it, else
-            fp32. Whatever it is, the output is fp32. If it is not finite, as fp16 may overflow in this family, the
-            image is computed in fp32 from there on, and it is reported.
+            fp32. The output is fp32 in each. If it is not finite, as fp16 may overflow in networks of this family,
+            this and all later images are computed in fp32, which is reported.
         self_ensemble: mean over the eight flips and transpositions of the image (of each tile), in eight times the
             time.
         compile: whether to use `torch.compile`; for CUDA (see `hat_arch.inference.prepared.Prepared`).
@@ -95,7 +95,7 @@ class Upscaler:
             raise ValueError(f"tile is {tile!r}; it may be 'whole', 'auto', or 1 or more")
         if overlap < 0 or batch < 1 or scale < 1 or multiple < 1:
             raise ValueError(
-                f"overlap {overlap}, batch {batch}, scale {scale}, multiple {multiple}: 0 or 1 at the least"
+                f"overlap {overlap}, batch {batch}, scale {scale}, multiple {multiple}: must be 0 or 1 at least"
             )
         if precision not in (*DTYPES, "auto"):
             raise ValueError(f"precision is {precision!r}; it may be {', '.join(DTYPES)}, auto")
@@ -112,7 +112,6 @@ class Upscaler:
             precision = "bf16" if fast_in_bf16(self._device(torch.device("cpu"))) else "fp32"
             report(f"precision: {precision}")
         self.dtype = DTYPES[precision]
-        self.compile = compile
         self.run = Prepared(network, self.dtype, compile)
         self.model: memory.MemoryModel | None = None
         self.limit: int | None = None
@@ -275,6 +274,7 @@ class Upscaler:
             finished = self.scale * (end - row.start)
             overlap = strip[..., finished:, :].clone()
             yield strip[..., :finished, :]
+            del strip  # before the next is made
 
     def _strip(self, lq: Tensor, row: Span, columns: list[Span], progress: Progress) -> Tensor:
         """One row of tiles, put together along the row: ``(B, C, rows, W)`` of the output."""
@@ -304,8 +304,7 @@ class Upscaler:
             if self.dtype is None:
                 raise UpscaleError("the network's output is not finite; its weights, or the image, are damaged")
             self.report(f"{str(self.dtype).removeprefix('torch.')} overflows in this network: fp32 from here on")
-            self.dtype = None
-            self.run = Prepared(self.network, None, self.compile)
+            self.dtype = self.run.dtype = None
             return self._run(images)
         return output.to(images.device)
 
