@@ -1,4 +1,4 @@
-"""Image files to larger image files: strict reading, bounded memory, no file half there, and again where it stopped."""
+"""Image files to larger image files: read strictly, in bounded memory, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENCODING = {
 
 
 def targets(source: Path, out: Path, format: str | None) -> dict[Path, Path]:
-    """What is to be made of what.
+    """Which file is to be made of each image.
 
     Args:
         source: an image, or a folder of images, with or without folders in it.
@@ -64,7 +64,7 @@ def targets(source: Path, out: Path, format: str | None) -> dict[Path, Path]:
 def upscale_files(upscaler: Upscaler, made: dict[Path, Path], channels: int, overwrite: bool = False) -> Outcome:
     """Upscales images one after the other, with a progress bar in pixels on standard error.
 
-    What cannot be used, or not be upscaled, is named there at once and passed over.
+    An image that cannot be used or upscaled is named there at once, and the others are done.
 
     Args:
         upscaler: its ``report`` should write with `say`.
@@ -138,16 +138,21 @@ def upscale_file(
         if grey
         else torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None]
     )
-    bands = _bytes(upscaler.bands(lq.expand(-1, channels, -1, -1), progress), grey)
+    images = lq.expand(-1, channels, -1, -1)
     height, width = (side * upscaler.scale for side in image.shape[:2])
-    if target.suffix.lower() == ".png":
+
+    def write_png(bands: Iterator[Tensor]) -> None:
         with replacing(target) as file:
             writer = PngWriter(file, height, width, 1 if grey else 3)
-            for band in bands:
-                writer.write(band)
+            for rows in _bytes(bands, grey):
+                writer.write(rows)
             writer.close()
+
+    if target.suffix.lower() == ".png":
+        upscaler.in_bands(images, write_png, progress)
     else:
-        write_file(target, _encode(np.concatenate(list(bands)), target))
+        whole = upscaler.in_bands(images, lambda bands: np.concatenate(list(_bytes(bands, grey))), progress)
+        write_file(target, _encode(whole, target))
 
 
 def _bytes(bands: Iterator[Tensor], grey: bool) -> Iterator[NDArray[np.uint8]]:

@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ..training.checkpoints import write_bytes
 from ..utils.errors import UserError
+from ..utils.files import write_file
 
 SHOWN = 6  # names in a line
 LEAST = 0.1  # of a network's tensors must fit a file, else it is the wrong one
@@ -100,5 +100,10 @@ def fitting(weights: dict[str, Tensor], network: dict[str, Tensor]) -> Fit:
 
 
 def save_safetensors(weights: dict[str, Tensor], path: Path) -> None:
-    """Writes weights as ``.safetensors``, whole or not at all."""
-    write_bytes(safetensors.torch.save({name: tensor.contiguous() for name, tensor in weights.items()}), path)
+    """Writes weights as ``.safetensors``, whole or not at all.
+
+    Raises:
+        OutOfSpace: the disk is full.
+    """
+    content = {name: tensor.contiguous() for name, tensor in weights.items()}
+    write_file(path, safetensors.torch.save(content), durable=True)

@@ -6,24 +6,23 @@ import functools
 import io
 import itertools
 import math
-import pickle
 from collections import Counter
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import hat_arch.archs.hat_arch as hat_module
 from hat_arch import HAT
-from hat_arch.archs import layers
+from hat_arch.archs import strips as strips_module
 from hat_arch.archs.hat_arch import OCAB, overlap_size
-from hat_arch.archs.layers import DropPath, pad_to_multiple, strips
-from hat_arch.archs.window_attention import overlapping_windows, relative_position_index
+from hat_arch.archs.layers import DropPath, pad_to_multiple
+from hat_arch.archs.strips import saving_memory
+from hat_arch.archs.window_attention import relative_position_index
 
 # isort: split
 # After hat_arch, which repairs torchvision.
@@ -98,7 +97,10 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float, reach: Tenso
 @contextlib.contextmanager
 def small_strips():
     """Has the no-grad path go through an image of any size in several parts."""
-    with mock.patch.object(layers, "STRIP_TOKENS_CPU", 1), mock.patch.object(hat_module, "RECONSTRUCTED_ROWS", 2):
+    with (
+        mock.patch.object(strips_module, "STRIP_TOKENS_CPU", 1),
+        mock.patch.object(hat_module, "RECONSTRUCTED_ROWS", 2),
+    ):
         yield
 
 
@@ -237,7 +239,7 @@ def test_official_results_on_a_gpu(window, overlap, monkeypatch):
     with torch.no_grad():
         expected = oracle(x)
         assert_near(ours(x), expected, 1e-5)
-        monkeypatch.setattr(layers, "STRIP_TOKENS", 1)
+        monkeypatch.setattr(strips_module, "STRIP_TOKENS", 1)
         assert_near(ours(x), expected, 1e-5)
         assert_near(ours.double()(x.double()), oracle.double()(x.double()), 1e-10)
 
@@ -271,16 +273,13 @@ def check_size(window: int, h: int, w: int) -> None:
         assert_near(ours(x), whole[..., : 2 * h, : 2 * w], 1e-5, whole)
 
 
-@pytest.mark.parametrize("window", [8, 16])
-@pytest.mark.parametrize("h, w", [(1, 1), (1, 5), (3, 17), (8, 9), (9, 8), (15, 31), (16, 16), (17, 40), (40, 3)])
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.sampled_from([4, 8]), st.integers(1, 25), st.integers(1, 25))
+@example(16, 1, 1)
+@example(16, 3, 17)
+@example(16, 17, 40)
 def test_image_of_any_size_is_mirrored_to_whole_windows_and_cropped(window, h, w):
     check_size(window, h, w)
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(1, 25), st.integers(1, 25))
-def test_image_of_any_size(h, w):
-    check_size(4, h, w)
 
 
 # ---- overlapping windows
@@ -321,25 +320,11 @@ def key_window(x: Tensor, row: int, column: int, window: int, key: int) -> Tenso
     return out.flatten(0, 1)
 
 
-@pytest.mark.parametrize("window, key", [(3, 4), (4, 4), (4, 6), (7, 10), (5, 12)])
-def test_overlapping_windows_are_those_of_the_definition(window, key):
-    b, rows, columns = 2, 2, 3
-    x = image(b, rows * window, columns * window, 2)
-    before = (key - window) // 2
-    after = key - window - before
-    padded = F.pad(x, (0, 0, before, after, before, after))
-    expected = [
-        key_window(x[i], row, column, window, key)
-        for column, row, i in itertools.product(range(columns), range(rows), range(b))
-    ]
-    assert torch.equal(overlapping_windows(padded, window, key), torch.stack(expected))
-
-
 @pytest.mark.parametrize("window, overlap", [(3, 0.5), (4, 0), (4, 0.5), (7, 0.5), (5, 1)])
 def test_overlapping_cross_attention_is_that_of_the_definition(window, overlap):
     key = overlap_size(window, overlap)
     heads, dim = 2, 6
-    ocab = OCAB(dim, heads, window, overlap, 2, True, None, nn.LayerNorm)
+    ocab = OCAB(dim, heads, window, overlap, 2, nn.LayerNorm)
     randomise(ocab)
     ocab.double()
     x = image(2, 2 * window, 3 * window, dim).double()
@@ -358,8 +343,8 @@ def test_overlapping_cross_attention_is_that_of_the_definition(window, overlap):
             out[rows, columns] = ocab.proj(torch.cat(parts, -1)).view(window, window, dim).detach()
     assert_near(ocab.cross_attention(x, index), expected, 1e-12)
     with torch.no_grad(), small_strips():
-        assert len(strips(x, window)) == 2
-        assert_near(ocab.cross_attention(x, index), expected, 1e-12)
+        in_strips = saving_memory(lambda net, x: net.cross_attention(x, index))
+        assert_near(in_strips(ocab, x), expected, 1e-12)
 
 
 # ---- parameter counts of the papers
@@ -559,28 +544,14 @@ def test_exported_network_gives_the_same(net):
         assert_near(program.module()(x), net(x), 1e-6)
 
 
-def through_pickle(net: HAT) -> HAT:
-    return pickle.loads(pickle.dumps(net))
-
-
-def through_weights_file(net: HAT) -> HAT:
+def test_weights_file_is_all_of_the_network(net):
     file = io.BytesIO()
     torch.save(net.state_dict(), file)
     file.seek(0)
     fresh = HAT(**TINY | {"upscale": 2}).eval()
     fresh.load_state_dict(torch.load(file, weights_only=True), strict=True)
-    return fresh
-
-
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle, through_weights_file])
-def test_copies_are_equal_and_independent(net, duplicate):
-    x = image(1, 3, 16, 16)
-    other = duplicate(net)
     with torch.no_grad():
-        expected = net(x)
-        assert torch.equal(other(x), expected)
-        other.conv_last.bias.add_(1)
-        assert torch.equal(net(x), expected)
+        assert torch.equal(fresh(image(2, 3, 13, 20)), net(image(2, 3, 13, 20)))
 
 
 def test_double_network_computes_in_double(net):
