@@ -13,7 +13,7 @@ from ..compat import plugins
 from ..utils import allocator
 from ..utils.errors import UserError
 from ..utils.files import FULL
-from . import bench, data, info, paper, report, run, upscale
+from . import bench, data, info, options, paper, report, run, upscale
 
 USER_ERROR = 2
 
@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hat_arch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, upscale, report, data, paper, info, bench):
+    for module in (run, upscale, report, data, options, paper, info, bench):
         module.add_parser(commands)
     return parser
 

@@ -15,6 +15,7 @@ from torch import distributed
 from ..config import reading as config
 from ..data.parallel import cores
 from ..training import pipeline
+from .options import option_file
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -23,7 +24,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         ("test", "upscale and measure with a trained network", "results"),
     ):
         parser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}; writes to ./{where}/.")
-        parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML), see options/")
+        parser.add_argument(
+            "-opt",
+            "--opt",
+            required=True,
+            metavar="FILE",
+            help="option file (YAML): a path, or a name of basicsr options",
+        )
         parser.add_argument(
             "--launcher",
             choices=["none", "pytorch", "slurm"],
@@ -57,6 +64,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    args.opt = option_file(args.opt)
     if args.dry_run:
         from ..training import dry_run
 

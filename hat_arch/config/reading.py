@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from ..utils.errors import UserError
-from . import schema
+from . import schema, shipped_options
 
 Key = tuple[str, ...]
 
@@ -95,7 +95,7 @@ def load(
     """Reads and checks an option file.
 
     Args:
-        file: path of the YAML file.
+        file: path of the YAML file, or the name of one that comes with the package.
         is_train: whether it is for training or for testing.
         overrides: ``key:key=value`` as of ``--force_yml``; the value is read as YAML.
         absent: if given, data and weights that are not on the disk are added to it, and are no errors.
@@ -108,7 +108,7 @@ def load(
     """
     from . import checks
 
-    file = Path(file)
+    file = shipped_options.find(file)
     raw, lines = read(file)
     report = Report(file, lines, absent)
     for override in overrides:
@@ -133,7 +133,7 @@ def load(
 def read(file: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     """Content of a YAML file, and the line number of each key."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = shipped_options.find(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not a text file"
         raise ConfigError(f"{file}: {reason}") from None
