@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -48,6 +50,13 @@ def test_the_files_are_those_that_the_generator_makes(monkeypatch):
     there = {file.relative_to(ROOT / "options").as_posix(): file.read_text("utf-8") for file in FILES.values()}
     del there["train_HAT_demo_SRx4.yml"]
     assert there == generate.files(), "run: python options/generate.py"
+
+
+def test_the_files_are_in_the_wheel(tmp_path):
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    shipped = {file.relative_to(tmp_path / "hat_arch") for file in (tmp_path / "hat_arch/options").rglob("*.yml")}
+    assert shipped == {file.relative_to(ROOT) for file in FILES.values()}
 
 
 @pytest.mark.parametrize("name", FILES)
