@@ -8,13 +8,14 @@ from pathlib import Path
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds ``options``."""
     parser = commands.add_parser(
         "options",
         help="list the option files that come with it, or copy one",
         description="Lists the option files that come with hat_arch by what they are for. train and test find them by "
         "name: basicsr train -opt train_HAT_SRx4. To change one, copy it and edit the copy.",
     )
-    parser.set_defaults(run=list_all)
+    parser.set_defaults(run=list_all, needs_library=False)
     verbs = parser.add_subparsers(metavar="VERB")
     copy = verbs.add_parser("copy", help="copy one into the current folder")
     copy.add_argument("name", metavar="NAME", help="of the option file, with or without .yml")
@@ -23,6 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def list_all(args: argparse.Namespace) -> int:
+    """Prints a line for each option file."""
     from ..config import shipped_options
 
     summaries = [shipped_options.summary(file) for file in shipped_options.files().values()]
@@ -36,6 +38,7 @@ def list_all(args: argparse.Namespace) -> int:
 
 
 def copy_one(args: argparse.Namespace) -> int:
+    """Copies an option file into the current folder."""
     from ..config import shipped_options
     from ..utils.errors import UserError
     from ..utils.files import write_file

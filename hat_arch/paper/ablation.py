@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from ..config import reading as config
-from ..config import shipped_options
+from ..config import ConfigError, reading, shipped_options
 from ..data.demo import make_demo
 from ..data.images import DataError
 from ..utils.files import write_file
@@ -90,7 +89,7 @@ def plan_full(study: str, out: Path, seeds: int = 1, iterations: int | None = No
             stages: list[Run] = []
             for name in names:
                 file = shipped_options.named(name)
-                options, _ = config.read(file)
+                options, _ = reading.read(file)
                 suffix = f"_seed{seed}" * bool(seed) + f"_{iterations}_iterations" * bool(iterations)
                 length = iterations or int(options["train"]["total_iter"])
                 changed = _changed(options, name + suffix, seed, length, stages)
@@ -147,7 +146,7 @@ def demo_options(data: Path) -> Options:
     Args:
         data: folder of the demo's data set.
     """
-    options, _ = config.read(shipped_options.named("train_HAT_demo_SRx4"))
+    options, _ = reading.read(shipped_options.named("train_HAT_demo_SRx4"))
     train, val = options["datasets"]["train"], options["datasets"]["val"]
     train.update(dataroot_gt=str(data / "train_GT.lmdb"), dataroot_lq=str(data / "train_LRx4.lmdb"))
     train.update(num_worker_per_gpu=0, batch_size_per_gpu=1)  # a process and a thread for each run
@@ -210,8 +209,8 @@ def _write(options: Options, out: Path) -> Path:
     with one_at_a_time(out):
         if not file.exists():
             write_file(file, yaml.safe_dump(options, sort_keys=False, allow_unicode=True).encode())
-        elif config.read(file)[0] != options:
-            raise config.ConfigError(f"{file}: was trained with other settings; give another --out, or delete {out}")
+        elif reading.read(file)[0] != options:
+            raise ConfigError(f"{file}: was trained with other settings; give another --out, or delete {out}")
     return file
 
 

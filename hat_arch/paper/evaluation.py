@@ -7,6 +7,7 @@ The scores of an image are written once they are known, so that work that was st
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -24,7 +25,6 @@ from torch import nn
 from tqdm import tqdm
 
 from .. import __version__
-from ..bench.measure import settings_of_torch
 from ..compat.plugins import in_one_line
 from ..config.reading import ConfigError
 from ..data.folders import peek
@@ -205,11 +205,22 @@ def evaluate(table: Table, scales: Sequence[int], extra: Sequence[Method], setti
         methods = _methods(table, scale, settings, results) + [method for method in extra if method.scale == scale]
         of_scale = [job for name in table.all_sets for job in _plan(table, name, methods, metrics, settings, results)]
         jobs += sorted(of_scale, key=lambda job: methods.index(job.method))  # each network is built once
-    with settings_of_torch(None):
+    with _without_tf32():
         _run(jobs, metrics, results)
     results.problems = list(dict.fromkeys(results.problems))
     _mean(jobs, results)
     return results
+
+
+@contextlib.contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Computes fp32 as fp32 on CUDA inside."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _methods(table: Table, scale: int, settings: Settings, results: Results) -> list[Method]:

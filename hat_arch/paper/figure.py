@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from ..bench.candidates import CONTEXT, PEER
 from ..data.images import DataError
 from ..data.resize import imresize
 from ..training import report
@@ -184,7 +183,7 @@ def points(dataset: str, scale: int, latencies: Latencies | None) -> list[Point]
 
 
 def read_latencies(folder: Path, scale: int) -> Latencies | None:
-    """Median times of our networks in fp32, by ``basicsr bench infer`` or ``table``.
+    """Median times of our networks in fp32, by ``experiments/benchmarks/inference.py``.
 
     Those of the setting with most networks; None below two.
 
@@ -198,9 +197,9 @@ def read_latencies(folder: Path, scale: int) -> Latencies | None:
             if result["suite"] != "infer" or result["precision"] != "fp32" or result["config"]["upscale"] != scale:
                 continue
             setting = f"{'×'.join(map(str, result['size']))}, {result['environment']['device_name']}"
-            fastest = min(s["median"] for name, s in result["seconds"].items() if name not in (PEER, CONTEXT))
+            fastest = min(s["median"] for name, s in result["seconds"].items() if name != "peer")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{file}: is no result of basicsr bench ({error})") from error
+            raise DataError(f"{file}: is no result of a benchmark ({error})") from error
         settings.setdefault(setting, {})[result["network"]] = 1000 * fastest
     setting, times = max(settings.items(), key=lambda item: len(item[1]), default=("", {}))
     return Latencies(setting, times) if len(times) > 1 else None

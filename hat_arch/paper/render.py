@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..bench.measure import table as aligned
+from ..utils.text_table import table as aligned
 from .evaluation import Results
 from .tables import BICUBIC, DIGITS, NAMES, Row, Scores, Table
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
-from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,8 @@ import torch
 import yaml
 from tiny import ROOT
 
-from hat_arch.compat.registration import build
-from hat_arch.config import reading, shipped_options
+from hat_arch.config import load, reading, shipped_options
+from hat_arch.config.files import build_for_shapes
 from hat_arch.training.checkpoints import changed_options
 from hat_arch.weights.files import fitting
 
@@ -32,15 +30,8 @@ def read(name: str) -> dict[str, Any]:
 
 
 @cache
-def _network(options: str) -> torch.nn.Module:
-    network_g = json.loads(options)
-    with nullcontext() if network_g["type"] == "SwinIR" else torch.device("meta"):  # SwinIR computes while it is built
-        return build(network_g)
-
-
 def network(name: str) -> torch.nn.Module:
-    """The network of an option file, without memory for its weights."""
-    return _network(json.dumps(read(name)["network_g"]))
+    return build_for_shapes(read(name)["network_g"])
 
 
 def test_the_files_are_those_that_the_generator_makes(monkeypatch):
@@ -63,8 +54,7 @@ def test_the_files_are_in_the_wheel(tmp_path):
 def test_passes_the_check_and_measures_as_the_paper(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     absent: list[Path] = []
-    with nullcontext() if "SwinIR" in name else torch.device("meta"):
-        opt = reading.load(FILES[name], is_train=not name.startswith("test"), absent=absent)
+    opt = load(FILES[name], is_train=not name.startswith("test"), absent=absent)
     assert opt["name"] == name and f"SRx{opt['scale']}" in name
     assert absent and {path.parts[0] for path in absent} <= {"datasets", "experiments"}
     measured = [one for phase, one in opt["datasets"].items() if phase != "train" and one["name"] in BENCHMARKS]

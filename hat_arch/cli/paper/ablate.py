@@ -44,7 +44,7 @@ def _positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...config.reading import ConfigError
+    from ...config import ConfigError
     from ...paper import ablation, ablation_report
     from ...utils.machine import cores
 

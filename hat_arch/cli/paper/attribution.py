@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from ...config.reading import ConfigError
+from ...config import ConfigError
 from .options import add_networks, file_of, numbers, require_png, require_writable
 
 UNTRAINED = "the maps of untrained networks mean nothing: they show how the network begins"
@@ -96,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _progress(label: str) -> Iterator[Callable[[int, int], object]]:
     """A bar on a terminal; takes the number of gradients done, and of those needed."""
+    from tqdm import tqdm
+
     with tqdm(desc=label, unit="gradient", leave=False, disable=None) as bar:
 
         def show(done: int, needed: int) -> None:
@@ -106,8 +106,8 @@ def _progress(label: str) -> Iterator[Callable[[int, int], object]]:
 
 
 def _table(explained: list[Any]) -> str:
-    from ...bench.measure import table
     from ...paper.attribution import AREA
+    from ...utils.text_table import table
 
     rows = []
     for e in explained:
@@ -122,7 +122,7 @@ def _facts(args: argparse.Namespace, lr: Any) -> dict[str, Any]:
     """What the numbers hold for."""
     import torch
 
-    from ...bench.measure import environment
+    from ...utils.machine import environment
 
     keys = ("at", "window", "crop", "scale", "downsample", "steps", "tolerance", "batch")
     values = {key: getattr(args, key) for key in keys}

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ...config.reading import ConfigError
+from ...config import ConfigError
 
 NAME = "complexity"
 
@@ -32,10 +32,10 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...bench.measure import table
     from ...data.folders import write_file
     from ...paper import complexity
     from ...paper.networks import NETWORKS, STUDIES
+    from ...utils.text_table import table
 
     names = args.networks or [*NETWORKS, *STUDIES]
     for name in names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...config.reading import ConfigError
+from ...config import ConfigError
 from .options import FOLDER, add_networks, file_of, numbers, require_png, require_writable
 
 BENCHMARKS = Path("experiments/benchmarks")
@@ -43,7 +43,8 @@ def _add_tradeoff(figures: argparse._SubParsersAction) -> None:
         "tradeoff",
         help="the papers' PSNR against parameters, multi-adds, and measured latency",
         description="Plots the PSNR that the papers print against parameters and multi-adds of each network, and "
-        "against the latency of those that basicsr bench infer has measured, two at the least. Takes seconds.",
+        "against the latency of those that experiments/benchmarks/inference.py has measured, two at the least. Takes "
+        "seconds.",
     )
     add = parser.add_argument
     add("--dataset", default="Urban100", metavar="NAME", help="benchmark set of the papers, Urban100 by default")
@@ -54,9 +55,9 @@ def _add_tradeoff(figures: argparse._SubParsersAction) -> None:
 
 
 def _strip(args: argparse.Namespace) -> int:
-    from ...bench.measure import table
     from ...paper import figure, trained
     from ...paper.pair import check_inside, load_pair
+    from ...utils.text_table import table
 
     require_png(args.out, args.image)
     gt, lr = load_pair(args.image, args.scale, "matlab")
@@ -85,7 +86,7 @@ def _tradeoff(args: argparse.Namespace) -> int:
     latencies = figure.read_latencies(args.benchmarks, args.scale)
     points = figure.points(args.dataset, args.scale, latencies)
     if latencies is None:
-        print(f"no latencies: {args.benchmarks} holds fewer than two networks of one setting (basicsr bench infer)")
+        print(f"no latencies: {args.benchmarks} holds fewer than two networks of one setting (inference.py there)")
     figure.draw_tradeoff(points, args.dataset, args.scale, latencies, out)
     print(out)
     return 0

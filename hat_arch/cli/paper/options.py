@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ...config.reading import ConfigError
+from ...config import ConfigError
 
 FOLDER = Path("results/paper")
 

@@ -8,9 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from ...config.reading import ConfigError
+from ...config import ConfigError
 from ..upscale import tile_side
 from .options import FOLDER
 
@@ -51,10 +49,10 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...bench.measure import BenchmarkError, pick_device
     from ...data.folders import write_file
     from ...paper import evaluation, render
     from ...paper.tables import ALIASES, TABLES
+    from ...utils.machine import pick_device
 
     name = ALIASES.get(args.name, args.name)
     if name not in TABLES:
@@ -66,10 +64,7 @@ def run(args: argparse.Namespace) -> int:
     for folder in (args.data, args.weights):
         if folder is not None and folder != Path("datasets") and not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder")
-    try:
-        device = pick_device(args.device).type
-    except BenchmarkError as error:
-        raise ConfigError(str(error)) from error
+    device = pick_device(args.device).type
     settings = evaluation.Settings(args.data, args.out / "cache", args.weights, args.tile, device)
 
     extra = _own(args, table, scales, settings)
@@ -95,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _alone(cache: Path) -> AbstractContextManager[object]:
     """Keeps others from measuring into the same folder, until its block ends."""
+    from filelock import FileLock, Timeout
+
     cache.mkdir(parents=True, exist_ok=True)
     try:
         return FileLock(cache / "lock").acquire(timeout=0)

@@ -14,8 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hat_arch import cli
 from hat_arch.compat.registration import build
-from hat_arch.config import reading as config
-from hat_arch.config import shipped_options
+from hat_arch.config import ConfigError, load, reading, shipped_options
 from hat_arch.paper import ablation, ablation_report, networks
 
 TABLES = yaml.safe_load((ROOT / "hat_arch/paper/tables.yml").read_text(encoding="utf-8"))["ablations"]
@@ -44,7 +43,7 @@ def test_variants_of_the_demo_differ_in_what_is_studied_alone(study, beside_demo
     for trial in plan.trials:
         assert sum(run.iterations for run in trial.stages) == 10
         for run in trial.stages:
-            opt = config.load(run.options, is_train=True) if run is trial.stages[0] else config.read(run.options)[0]
+            opt = load(run.options, is_train=True) if run is trial.stages[0] else reading.read(run.options)[0]
             assert (opt["name"], opt["manual_seed"]) == (run.name, trial.seed)
             assert opt["train"]["total_iter"] == run.iterations
     base = ablation.demo_options(beside_demo_data)["network_g"]
@@ -58,7 +57,7 @@ def test_variants_of_the_demo_differ_in_what_is_studied_alone(study, beside_demo
 def test_demo_with_other_settings_in_the_same_folder_is_refused(beside_demo_data):
     for seeds in (1, 2):  # more seeds are no other settings
         ablation.plan_demo("window", beside_demo_data / "out", seeds, iterations=10)
-    with pytest.raises(config.ConfigError, match="other settings"):
+    with pytest.raises(ConfigError, match="other settings"):
         ablation.plan_demo("window", beside_demo_data / "out", iterations=11)
 
 
@@ -74,7 +73,7 @@ def test_full_budget_trains_the_option_files_as_they_are(tmp_path, monkeypatch):
 def test_another_seed_or_length_has_another_name_and_starts_from_its_own_stage(tmp_path):
     plan = ablation.plan_full("window", tmp_path, seeds=2, iterations=7)
     for trial in plan.trials:
-        first, last = (config.read(run.options)[0] for run in trial.stages)
+        first, last = (reading.read(run.options)[0] for run in trial.stages)
         assert first["manual_seed"] == last["manual_seed"] == trial.seed
         assert first["train"]["total_iter"] == last["train"]["total_iter"] == 7
         assert last["path"]["pretrain_network_g"] == f"experiments/{first['name']}/models/net_g_latest.pth"

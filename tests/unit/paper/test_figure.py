@@ -17,7 +17,7 @@ from tiny import TINY_HAT
 
 from hat_arch import cli
 from hat_arch.compat.registration import build
-from hat_arch.config.reading import ConfigError
+from hat_arch.config import ConfigError
 from hat_arch.data.images import DataError
 from hat_arch.data.resize import imresize
 from hat_arch.paper import figure, trained
@@ -193,7 +193,7 @@ def test_latencies_are_those_of_one_setting(tmp_path):
     assert times == {"HAT": 1500, "HAT-S": 750}
     for content in ('{"size": 3}', benchmark("HAT", 1).replace('{"peer"', '[{"peer"').replace("}}, ", "}}], ", 1)):
         (tmp_path / "infer_e.json").write_text(content)
-        with pytest.raises(DataError, match=r"infer_e.json: is no result of basicsr bench"):
+        with pytest.raises(DataError, match=r"infer_e.json: is no result of a benchmark"):
             figure.read_latencies(tmp_path, 4)
 
 

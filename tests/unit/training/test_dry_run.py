@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,11 +16,10 @@ import yaml
 from basicsr.data import build_dataset
 from tiny import TINY_HAT
 
-from hat_arch import HAT, cli
-from hat_arch.config import reading as config
+from hat_arch import HAT, cli, config
 from hat_arch.config import shipped_options
 from hat_arch.data.stand_ins import stand_in
-from hat_arch.training import dry_run, wandb_log
+from hat_arch.training import checkpoints, dry_run, wandb_log
 from hat_arch.training.hat_model import HATModel
 
 
@@ -132,8 +133,8 @@ def test_missing_data_are_errors_without_it(without_data, write_options, capsys)
 
 
 def test_what_would_be_written_elsewhere_is_not(without_data, write_options, monkeypatch):
-    monkeypatch.setattr(HATModel, "save", lambda *_: pytest.fail("wrote a checkpoint"))
-    monkeypatch.setattr(wandb_log, "installed", lambda: True)
+    monkeypatch.setattr(checkpoints, "write_bytes", lambda *_: pytest.fail("wrote a checkpoint"))
+    monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))
     monkeypatch.setattr(wandb_log, "start", lambda _: pytest.fail("told W&B"))
     without_data["logger"].update(use_tb_logger=True, wandb={"project": "mine"}, save_checkpoint_freq=1)
     without_data["path"]["resume_state"] = "nowhere/5.state"

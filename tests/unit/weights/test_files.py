@@ -13,8 +13,8 @@ import torch
 from basicsr.models import build_model
 from torch import nn
 
-from hat_arch.config import reading as config
-from hat_arch.training import checkpoints as training_state
+from hat_arch import config
+from hat_arch.training import checkpoints
 from hat_arch.training.checkpoints import CheckpointError
 from hat_arch.weights.files import WeightsError, fitting, read_weights, save_safetensors
 
@@ -222,7 +222,7 @@ def test_a_checkpoint_that_cannot_be_written_is_logged_and_the_next_one_can(make
         model.save(-1, -1)
     monkeypatch.undo()
     model.save(0, 3)
-    assert training_state.newest(tmp_path, tmp_path)[1]["iter"] == model.saved == 3
+    assert checkpoints.newest(tmp_path, tmp_path)[1]["iter"] == model.saved == 3
 
 
 def test_best_weights_that_cannot_be_written_do_not_end_training(make, options, full, caplog):

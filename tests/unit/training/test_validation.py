@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from basicsr.models import build_model
 
-from hat_arch.config import reading as config
+from hat_arch import HAT, config
 from hat_arch.inference.upscaler import Upscaler
 
 
@@ -52,6 +55,39 @@ def test_validation_is_what_the_upscaler_does(model, options, val, direct, ema_d
     with torch.no_grad():
         plain = network.eval()(built.lq)
     assert torch.equal(built.output, plain) == (not val)
+
+
+def test_training_in_bf16_is_validated_by_the_saved_weights_in_fp32(model, options, tmp_path):
+    options["train"].update(precision="bf16", ema_decay=0.0)
+    options["network_g"]["drop_path_rate"] = 0.3
+    built = model()
+    built.lq, built.gt = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 32, 32)
+    built.optimize_parameters(1)
+    outputs = []
+    for _ in range(2):
+        built.test()
+        outputs.append(built.output)
+    built.save(0, 1)
+    arguments = {key: value for key, value in options["network_g"].items() if key != "type"}
+    saved = HAT(**arguments).eval()
+    saved.load_state_dict(torch.load(tmp_path / "net_g_1.pth", weights_only=True)["params"])
+    with torch.no_grad():
+        wanted = saved(built.lq)
+    assert torch.equal(outputs[0], wanted) and torch.equal(outputs[1], wanted)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+@pytest.mark.parametrize("train", [{"precision": "bf16"}, {"channels_last": True}, {"compile": True}])
+def test_a_copy_of_a_network_in_training_is_a_network_of_its_own(model, options, train, copied):
+    options["train"].update(ema_decay=0.0, **train)
+    net = model().net_g
+    other = copied(net).eval()
+    assert "forward" not in vars(net) and net.training
+    for parameter in net.parameters():
+        parameter.data.zero_()
+    x = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        assert not torch.equal(HAT.forward(other, x), HAT.forward(net, x))
 
 
 def test_what_val_may_say(options, write_options):
