@@ -90,9 +90,9 @@ def test_a_run_is_claimed_until_its_process_has_ended_though_its_command_was_kil
 def test_what_is_trained_stops_when_the_command_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
     began = time.monotonic()
-    Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
     plan = [trial(tmp_path, name) for name in "abc"]
     with closing(trials.train(plan, at_once=2)) as ended, pytest.raises(KeyboardInterrupt):
+        Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
         list(ended)
     assert time.monotonic() - began < 30
 
