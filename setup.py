@@ -1,9 +1,23 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+
+class build_py_with_options(build_py):
+    """Puts the option files into the package, as hat_arch/options; an editable install reads them where they lie."""
+
+    def run(self):
+        super().run()
+        for file in () if self.editable_mode else Path("options").rglob("*.yml"):
+            target = Path(self.build_lib, "hat_arch", file)
+            self.mkpath(str(target.parent))
+            self.copy_file(str(file), str(target))
+
 
 setup(
     name="hat-arch",
+    cmdclass={"build_py": build_py_with_options},
     version="0.1.0",
     description="HAT (Hybrid Attention Transformer, CVPR 2023) for BasicSR, with the `basicsr` command",
     long_description=Path("README.md").read_text(encoding="utf-8"),

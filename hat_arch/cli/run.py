@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+from .options import option_file
 from .parser import add_plugin_option
 
 
@@ -20,7 +21,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     ):
         parser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}; writes to ./{where}/.")
         add = parser.add_argument
-        add("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML), see options/")
+        add("-opt", "--opt", required=True, metavar="FILE", help="option file: a path, or a name of basicsr options")
         launchers = ["none", "pytorch", "slurm"]
         add("--launcher", choices=launchers, default="none", help="how several processes were started")
         per_gpu = "start N processes, one a GPU (on a machine without GPUs, N processes on the CPU)"
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from .. import config
     from ..training import pipeline
 
+    args.opt = option_file(args.opt)
     if args.dry_run:
         from ..training import dry_run
 

@@ -22,7 +22,7 @@ def load(
     """Reads and checks an option file.
 
     Args:
-        file: path of the YAML file.
+        file: path of the YAML file, or the name of one that comes with the package.
         is_train: whether it is for training or for testing.
         overrides: assignments of ``--force_yml``, such as ``train:ema_decay=0.999``; the value is read as YAML.
         absent: if given, data and weights that are not on the disk are added to it, and are no errors.
@@ -34,9 +34,9 @@ def load(
     Raises:
         ConfigError: something in it cannot work; lines of file, line, key and remedy.
     """
-    from . import files, keys, reading, registered, schema
+    from . import files, keys, reading, registered, schema, shipped_options
 
-    file = Path(file)
+    file = shipped_options.find(file)
     raw, lines = reading.read(file)
     for assignment in overrides:
         reading.override(raw, assignment)

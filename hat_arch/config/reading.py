@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from . import shipped_options
 from .problems import ConfigError, Key
 
 Options = dict[str, Any]
@@ -39,7 +40,7 @@ def read(file: Path) -> tuple[Options, dict[Key, int]]:
         ConfigError: no such file, or no YAML file of keys.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = shipped_options.find(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not a text file"
         raise ConfigError(f"{file}: {reason}") from None

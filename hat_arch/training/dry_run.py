@@ -23,6 +23,7 @@ import torch
 from basicsr.utils import logger as basicsr_logger
 
 from .. import config
+from ..config import shipped_options
 from ..config.reading import Options
 from ..config.registered import networks
 from ..data.prepare import BENCHMARKS
@@ -176,7 +177,8 @@ def _weights(file: Path, opt: Options, absent: list[Path]) -> list[tuple[str, st
 def _weights_file(file: Path, given: str, absent: list[Path]) -> str:
     if Path(given) not in absent:
         return f"{given}, loaded"
-    maker = file.parent / f"{Path(given).parent.parent.name}.yml"
+    run = f"{Path(given).parent.parent.name}.yml"
+    maker = shipped_options.find(file.parent / run)
     remedy = ""
     if maker.is_file():
         remedy = f"; to make it: basicsr train -opt {maker}"
