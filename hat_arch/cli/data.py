@@ -215,6 +215,7 @@ def prepare_imagenet(args: argparse.Namespace) -> int:
 
 def prepare_benchmarks(args: argparse.Namespace) -> int:
     from ..data import prepare
+    from ..data.benchmark_sets import BENCHMARK_SETS
 
     outcomes = prepare.benchmarks(args.source, args.out, _scales(args), args.overwrite)
     code = 0
@@ -223,7 +224,7 @@ def prepare_benchmarks(args: argparse.Namespace) -> int:
     if not code:
         folder, scale = args.out / name, args.scale[-1]
         _print_yaml(f"dataroot_gt: {folder}/GTmod{scale}\ndataroot_lq: {folder}/LRbicx{scale}")
-    missing = [name for name in prepare.BENCHMARKS if name not in outcomes]
+    missing = [one.folder for one in BENCHMARK_SETS if one.folder not in outcomes]
     if missing:
         print(f"not below {args.source}: {', '.join(missing)}")
     return code

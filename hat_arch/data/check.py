@@ -12,10 +12,11 @@ import lmdb
 
 from ..utils.files import digest
 from . import parallel
+from .benchmark_sets import BENCHMARK_SETS
 from .folders import SubImages, partner
 from .images import DataError, ImageError, find, read_bytes, verify
 from .lmdb_store import CHECKSUMS, META, read_recipe, read_records, to_name
-from .prepare import BENCHMARKS, DF2K_SOURCES, DF2K_SUB_IMAGES
+from .prepare import DF2K_SOURCES, DF2K_SUB_IMAGES
 
 
 @dataclass
@@ -175,9 +176,9 @@ def _count(found: Contents) -> None:
                 f"{found.root}: was made from {recipe['sources']:,} images; DF2K has {DF2K_SOURCES:,} (DIV2K 800, "
                 "Flickr2K 2,650)"
             )
-    for name, (expected, _) in BENCHMARKS.items():
-        if found.root.parent.name == name and count != expected:
-            found.problems.append(f"{found.root}: has {count} images; {name} has {expected}")
+    for one in BENCHMARK_SETS:
+        if found.root.parent.name == one.folder and count != one.images:
+            found.problems.append(f"{found.root}: has {count} images; {one.name} has {one.images}")
 
 
 def pairs(gt: Contents, lq: Contents, scale: int, template: str = "{}") -> list[str]:

@@ -10,21 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from . import folders, parallel
+from .benchmark_sets import BENCHMARK_SETS, HR_FOLDERS
 from .folders import Outcome, SubImages, cut, peek, stems, sub_image_name
 from .images import DataError, ImageError, encode, find, read, read_bytes, verify
 from .lmdb_store import BATCH, Entry, OutOfSpace, StoreWriter, differences, read_recipe, read_records, to_key
 from .resize import Convention, imresize
-
-BENCHMARKS = {
-    "Set5": (5, ()),
-    "Set14": (14, ()),
-    "BSDS100": (100, ("bsd100", "b100")),
-    "urban100": (100, ()),
-    "manga109": (109, ()),
-}
-"""Folder of a benchmark → number of its images, and other names of it."""
-HR_FOLDERS = ("HR", "GT", "original", "GTmod12")
-"""Where published copies of the benchmarks keep their images."""
 
 DF2K_SOURCES, DF2K_SUB_IMAGES = 3450, 139_995
 WARM_UP = 8  # sources after which the size of the whole is estimated
@@ -144,8 +134,8 @@ def benchmarks(
         DataError: none of the sets is there.
     """
     outcomes: dict[str, Outcome] = {}
-    for name, (_, other_names) in BENCHMARKS.items():
-        folder = _benchmark_folder(source, {name.lower(), *other_names})
+    for benchmark in BENCHMARK_SETS:
+        name, folder = benchmark.folder, _benchmark_folder(source, benchmark.folder_names)
         if folder is None:
             continue
         total = outcomes[name] = Outcome()
@@ -160,7 +150,7 @@ def benchmarks(
                 total.bad += [line for line in step.bad if line not in total.bad]
                 total.unexpected += step.unexpected
     if not outcomes:
-        raise DataError(f"{source}: none of {', '.join(BENCHMARKS)} is below it")
+        raise DataError(f"{source}: none of {', '.join(benchmark.folder for benchmark in BENCHMARK_SETS)} is below it")
     return outcomes
 
 

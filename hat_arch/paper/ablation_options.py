@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 
 from ..config import reading as config
+from ..data.benchmark_sets import BENCHMARK_SETS
 from .ablation import LATEST, OPTION_FILES
 from .networks import HAT, STUDIES, Options, variant_name
 
-_BENCHMARKS = {"Set5": "Set5", "Set14": "Set14", "BSD100": "BSDS100", "Urban100": "urban100", "Manga109": "manga109"}
+_BENCHMARKS = {one.name: one.folder for one in BENCHMARK_SETS}
 """Name → folder."""
 
 _RECIPE = """\

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compat.registration import build
+from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.images import DataError
 from ..training.checkpoints import write_bytes
 from ..training.report import plt, save, scalars
@@ -20,7 +21,7 @@ METRICS = ("psnr", "ssim")
 Scores = dict[str, dict[str, float]]
 """Data set → metric → value; PSNR in dB."""
 
-BENCHMARKS = ("Set5", "Set14", "BSD100", "Urban100", "Manga109")
+BENCHMARKS = tuple(one.name for one in BENCHMARK_SETS)
 _PAPER: dict[str, dict[str, str]] = {
     "window": {f"window {m}": f"ablations/window_size/w{m}/psnr_ssim" for m in (8, 16)},
     "ocab_cab": {

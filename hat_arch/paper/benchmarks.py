@@ -9,15 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.benchmark_sets import BENCHMARK_SETS, HR_FOLDERS
 from ..data.images import DataError, ImageError, decode, find, read_bytes
-from ..data.prepare import BENCHMARKS, HR_FOLDERS
 from ..data.resize import imresize
 from ..utils.files import digest
 
 Image = NDArray[np.uint8]
 
-FOLDERS = {"BSD100": "BSDS100", "Urban100": "urban100", "Manga109": "manga109"}
-"""Set of a table → its folder, where that has another name."""
+SETS = {one.name: one for one in BENCHMARK_SETS}
 
 
 class MissingError(DataError):
@@ -65,7 +64,7 @@ def samples(root: Path, name: str, scale: int, lr_folder: str = "LRbicx{scale}",
     choices = [f"GTmod{scale}", *HR_FOLDERS]
     gt_folder = next((folder / choice for choice in choices if (folder / choice).is_dir()), folder)
     files = _by_name(gt_folder, recursive=gt_folder is not folder)
-    wanted = BENCHMARKS.get(FOLDERS.get(name, name), (None, ()))[0]
+    wanted = SETS[name].images if name in SETS else None
     if not files:
         raise MissingError(f"{folder / choices[0]}: no images")
     if wanted not in (None, len(files)):
@@ -83,8 +82,8 @@ def samples(root: Path, name: str, scale: int, lr_folder: str = "LRbicx{scale}",
 
 
 def _folder(root: Path, name: str) -> Path:
-    standard = FOLDERS.get(name, name)
-    names = {name.lower(), standard.lower(), *BENCHMARKS.get(standard, (0, ()))[1]}
+    standard = SETS[name].folder if name in SETS else name
+    names = SETS[name].folder_names if name in SETS else {name.lower()}
     there = sorted(root.iterdir()) if root.is_dir() else []
     for folder in there:
         if folder.is_dir() and folder.name.lower() in names:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.folders import write_file
 from .facts import facts
 from .networks import Options, network_options
@@ -30,7 +31,7 @@ from .recipes import (
 )
 
 SCALES = (2, 3, 4)
-BENCHMARKS = {"Set5": "Set5", "Set14": "Set14", "BSD100": "BSDS100", "Urban100": "urban100", "Manga109": "manga109"}
+BENCHMARKS = {one.name: one.folder for one in BENCHMARK_SETS}
 """Data set, as the paper names it → its folder below ``datasets/``."""
 
 _WHAT: dict[Stage, str] = {
