@@ -14,7 +14,7 @@ from ..data.images import DataError
 from ..training.checkpoints import write_bytes
 from ..training.report import plt, save, scalars
 from .ablation import Plan
-from .facts import look_up
+from .published import look_up
 from .trials import Run
 
 METRICS = ("psnr", "ssim")

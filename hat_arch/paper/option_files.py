@@ -13,8 +13,8 @@ from typing import Any
 
 from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.folders import write_file
-from .facts import facts
 from .networks import Options, network_options
+from .published import paper_data
 from .recipes import (
     BATCH_PER_GPU,
     COMPARED,
@@ -80,7 +80,7 @@ def render_training(name: str, network_g: Options, how: Recipe, comment: Sequenc
         how: data, scale, schedule, weights to start from.
         comment: paragraphs for the top of the file; how to start it is added.
     """
-    shared = facts()["training"]["shared"]
+    shared = paper_data()["training"]["shared"]
     adam, steps = shared["optimizer"], shared["scheduler"]
     batch = GPUS * how.batch_per_gpu
     starting = [
@@ -297,7 +297,7 @@ def _family_tests(network: str, scale: int) -> dict[str, str]:
     """The test files of HAT-S, HAT or HAT-L: with and without ImageNet pre-training."""
     files = {}
     for suffix, dagger in (("", ""), ("_ImageNet", "_dagger")):
-        row = facts()["main_table"][f"x{scale}"].get(f"{network}{dagger}")
+        row = paper_data()["main_table"][f"x{scale}"].get(f"{network}{dagger}")
         last: Stage = "finetune" if dagger else "from_x2" if scale == 4 else "scratch"
         own = weights_of(run_name(network, scale, last))
         if row is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .facts import facts
+from .published import paper_data
 
 Stage = Literal["scratch", "imagenet", "finetune", "from_x2"]
 
@@ -96,7 +96,7 @@ def weights_of(run: str) -> str:
 
 def recipe(network: str, scale: int, stage: Stage = "scratch") -> Recipe:
     """How a network is trained, in one of the stages of `stages`."""
-    figures: dict[str, Any] = facts()["training"][_FIGURES[stage]]
+    figures: dict[str, Any] = paper_data()["training"][_FIGURES[stage]]
     start = None
     if stage == "finetune":
         start = Start(run_name(network, scale, "imagenet"), strict=True)
