@@ -50,8 +50,8 @@ class Settings:
     """See `TableRow.weights`."""
     tile: Literal["whole", "auto"] | int = "whole"
     device: str = "cpu"
-    wanted: Callable[[str, str], bool] = lambda label, set_name: True
-    """Whether to measure the row of a label on a set."""
+    only: frozenset[str] = frozenset()
+    """Rows and sets to measure, by name; of what is not named at all (rows, sets), everything."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def evaluate(table: Table, scales: Sequence[int], extra: Sequence[Method], setti
     metrics = [name for name, reason in reasons.items() if not reason]
     planned: list[Measurement] = []
     for scale in scales:
-        methods = _methods(table, scale, settings, results) + [method for method in extra if method.scale == scale]
+        methods = _methods(table, scale, extra, settings, results)
         planned += _plan(table, scale, methods, metrics, settings, results)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # of matrix products, TF32 is off by default
         _run(planned, metrics, results)
@@ -171,11 +171,13 @@ def evaluate(table: Table, scales: Sequence[int], extra: Sequence[Method], setti
     return results
 
 
-def _methods(table: Table, scale: int, settings: Settings, results: Results) -> list[Method]:
-    """Bicubic, and the table's rows whose weights are there; what is missing is noted."""
-    methods = [bicubic(scale)]
+def _methods(table: Table, scale: int, extra: Sequence[Method], settings: Settings, results: Results) -> list[Method]:
+    """Bicubic, the table's rows whose weights are there, and ``extra``; what is missing is noted."""
+    labels = {BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra)}
+    wanted = labels & settings.only or labels
+    methods = [bicubic(scale), *(method for method in extra if method.scale == scale)]
     for row in table.rows:
-        if row.network is None or not any(settings.wanted(row.label, name) for name in table.all_sets):
+        if row.network is None or row.label not in wanted:
             continue
         candidates = row.weights(scale, settings.weights)
         weights = next((path for path in candidates if path.is_file()), None)
@@ -183,21 +185,19 @@ def _methods(table: Table, scale: int, settings: Settings, results: Results) -> 
             methods.append(released(row.label, row.options(scale), weights, settings))
         elif table.paper(row, scale):
             results.missing.append(f"{row.label} ×{scale}: weights {', or '.join(map(str, candidates))}")
-    return methods
+    return [method for method in methods if method.label in wanted]
 
 
 def _plan(
     table: Table, scale: int, methods: Sequence[Method], metrics: Sequence[str], settings: Settings, results: Results
 ) -> Iterator[Measurement]:
     """What is to be measured at one scale, method by method."""
-    images: dict[str, list[tuple[ImageFiles, str, int]]] = {}
-    for name in table.all_sets:
-        if any(settings.wanted(method.label, name) for method in methods):
-            images[name] = _images(table, name, scale, settings, results)
+    sets = [name for name in table.all_sets if name in (settings.only & {*table.all_sets} or table.all_sets)]
+    images = {name: _images(table, name, scale, settings, results) for name in (sets if methods else ())}
     for method in methods:
         tile = None if method.label == BICUBIC else settings.tile
-        for name in filter(partial(settings.wanted, method.label), images):
-            for files, checksums, size in images[name]:
+        for name, found in images.items():
+            for files, checksums, size in found:
                 key = json.dumps([__version__, method.identity, checksums, scale, tile, metrics])
                 cached = settings.cache / f"{digest(key.encode())}.json"
                 cost = method.cost * size // scale**2

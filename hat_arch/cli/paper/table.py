@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ...paper import evaluation, table_formats
-    from ...paper.tables import ALIASES, TABLES
+    from ...paper.tables import ALIASES, BICUBIC, TABLES
     from ...utils.files import write_file
 
     name = ALIASES.get(args.name, args.name)
@@ -69,9 +69,12 @@ def run(args: argparse.Namespace) -> int:
     if args.device == "cuda" and not cuda:
         raise UserError("--device cuda: PyTorch sees no CUDA device here")
     device = "cuda" if cuda and args.device != "cpu" else "cpu"
-    settings = evaluation.Settings(args.data, args.out / "cache", args.weights, args.tile, device)
+    only = frozenset(args.only)
+    settings = evaluation.Settings(args.data, args.out / "cache", args.weights, args.tile, device, only)
     extra = _own(args, table, scales, settings)
-    settings = _only(args.only, table, extra, settings)
+    known = [BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra), *table.all_sets]
+    if strange := [word for word in args.only if word not in known]:
+        raise UserError(f"--only {strange[0]}: neither row nor set; there are {', '.join(known)}")
 
     with _alone(settings.cache):
         results = evaluation.evaluate(table, scales, extra, settings)
@@ -109,20 +112,6 @@ def _own(args: argparse.Namespace, table: Table, scales: list[int], settings: Se
             raise UserError(f"--network {method.label}: there is a row of that name; take another")
         taken.add((method.scale, method.label))
     return methods
-
-
-def _only(words: list[str], table: Table, extra: list[Method], settings: Settings) -> Settings:
-    """Settings that leave out what ``--only`` does not name."""
-    from dataclasses import replace
-
-    from ...paper.tables import BICUBIC
-
-    labels = [BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra)]
-    rows, sets = ({word for word in words if word in known} for known in (labels, table.all_sets))
-    if unknown := [word for word in words if word not in rows | sets]:
-        known = ", ".join((*labels, *table.all_sets))
-        raise UserError(f"--only {unknown[0]}: neither row nor set; there are {known}")
-    return replace(settings, wanted=lambda row, set_name: (not rows or row in rows) and (not sets or set_name in sets))
 
 
 def _report(results: Results) -> None:

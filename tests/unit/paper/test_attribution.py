@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from basicsr.metrics import calculate_ssim
+from basicsr.metrics import calculate_psnr, calculate_ssim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -65,7 +65,7 @@ def test_settings_are_those_of_the_authors():
     assert (float(sigma), int(fold), int(side)) == (attribution.SIGMA, attribution.STEPS, attribution.KERNEL)
 
 
-@pytest.mark.parametrize("steps", [1, 7, 50])
+@pytest.mark.parametrize("steps", [1, 50])
 def test_path_is_opencvs_blur(steps):
     image = picture(9, 11)
     path = blur_path(image, steps).numpy()
@@ -135,9 +135,12 @@ def test_every_step_counts_as_in_the_authors_code():
         image = after[None].clone().requires_grad_()
         (gradient,) = torch.autograd.grad(objective(net(image), window).sum(), image)
         expected += gradient[0] * (after - before)
-    found = attribute(net, lr, window, 20)
-    torch.testing.assert_close(found.values, expected, rtol=1e-9, atol=1e-12)
-    assert found.gain == pytest.approx((objective(net(path[-1:]), window) - objective(net(path[:1]), window)).item())
+    gain = (objective(net(path[-1:]), window) - objective(net(path[:1]), window)).item()
+    for batch in (1, 8, 99):
+        found = attribute(net, lr, window, 20, batch)
+        torch.testing.assert_close(found.values, expected, rtol=1e-9, atol=1e-12)
+        assert found.gain == pytest.approx(gain)
+        assert (found.map.min() >= 0, found.map.max()) == (True, 1)
 
 
 def test_steps_that_change_nothing_cost_nothing():
@@ -146,7 +149,7 @@ def test_steps_that_change_nothing_cost_nothing():
     assert 40 < found.gradients < 50  # a blur of less than 0.1 pixels does not change float32
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_quick_way_is_near_every_step(seed):
     net, window = tiny(), Window(4, 4, 8)
     lr = torch.rand(3, 8, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
@@ -166,24 +169,7 @@ def test_the_quick_ways_places_begin_and_end_with_the_path(lengths, count):
     assert found == sorted(set(found)) and len(found) <= count
 
 
-@pytest.mark.parametrize("batch", [2, 4, 10, 99])
-def test_batches_change_nothing(batch):
-    net, lr, window = tiny(), picture(8, 8), Window(4, 4, 8)
-    one = attribute(net, lr, window, 10)
-    many = attribute(net, lr, window, 10, batch)
-    torch.testing.assert_close(one.values, many.values, rtol=1e-9, atol=1e-12)
-    assert one.gain == pytest.approx(many.gain)
-
-
-def test_the_same_again():
-    net, lr = tiny(torch.float32), picture(8, 8, torch.float32)
-    maps = [attribute(net, lr, Window(4, 4, 8), 8).map for _ in range(2)]
-    np.testing.assert_array_equal(*maps)
-    assert maps[0].max() == 1
-    assert maps[0].min() >= 0
-
-
-@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("layers", [1, 3])
 def test_receptive_field_bounds_the_map(layers):
     lr, window = picture(20, 20), Window(16, 20, 4)  # with the neighbours, SR 16…20 and 20…24, LR 8…10 and 10…12
     used = attribute(convolutions(layers), lr, window, steps=4).map > 0
@@ -200,28 +186,12 @@ def test_nothing_to_attribute_is_an_error():
         attribute(lambda x: x * float("nan"), picture(), Window(4, 4, 4), steps=2)
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([1, 1, 1, 1], 0),
-        ([0, 0, 0, 1], 3 / 4),
-        ([0, 0, 1, 1], 1 / 2),
-        ([1, 3], 1 / 4),
-        ([5, 1, 4, 2, 3], 4 / 15),  # 1…n: (n² - 1) / 3n² · n / (n + 1)
-        ([0, 0, 0, 0], 0),
-    ],
-)
-def test_gini_of_closed_cases(values, expected):
-    assert gini(np.array([values], float)) == pytest.approx(expected, abs=1e-6)
-    assert diffusion_index(np.array([values], float)) == pytest.approx(100 * (1 - expected), abs=1e-4)
-
-
 @given(MAPS)
 def test_gini_is_half_the_relative_mean_difference(values):
     x = values.ravel() + 1e-7
     expected = np.abs(x[:, None] - x).mean() / (2 * x.mean())
     assert gini(values) == pytest.approx(expected, abs=1e-9)
-    assert 0 <= gini(values) + 1e-12 < 1
+    assert diffusion_index(values) == pytest.approx(100 * (1 - expected), abs=1e-7)
 
 
 @settings(max_examples=60)
@@ -284,10 +254,8 @@ def test_the_authors_protocol_is_the_default_and_the_quick_way_is_named(
 
 def test_psnr_and_ssim_are_those_of_all_channels_to_the_border(image, option_file):
     gt, lr = read_hr(image, 4, "pil")
-    net = trained_networks.load(str(option_file), 4)
-    found = explain(net, gt, lr, Window(8, 8, 8), steps=1)
-    assert found.psnr == pytest.approx(10 * np.log10(255**2 / np.mean((found.sr.astype(float) - gt) ** 2)))
-    assert found.ssim == calculate_ssim(found.sr, gt, crop_border=0)
+    found = explain(trained_networks.load(str(option_file)), gt, lr, Window(8, 8, 8), steps=1)
+    assert (found.psnr, found.ssim) == tuple(m(found.sr, gt, crop_border=0) for m in (calculate_psnr, calculate_ssim))
 
 
 def test_a_part_gives_what_the_cut_image_gives(image, option_file, tmp_path):
@@ -300,15 +268,6 @@ def test_a_part_gives_what_the_cut_image_gives(image, option_file, tmp_path):
                          "--out", str(out), *crop]) == 0  # fmt: skip
         found.append(json.loads(out.with_suffix(".json").read_text())["networks"][0]["diffusion_index"])
     assert found[0] == found[1]
-
-
-def test_downsampling_matters(image, option_file, tmp_path):
-    found = []
-    for how in ("pil", "matlab"):
-        out = tmp_path / f"{how}.png"
-        assert cli.main(command(image, "--arch", option_file, "--downsample", how, "--out", out)) == 0
-        found.append(json.loads(out.with_suffix(".json").read_text())["networks"][0]["diffusion_index"])
-    assert found[0] != found[1]
 
 
 def test_untrained_networks_only_if_asked_for(image, tmp_path, capsys, monkeypatch):
