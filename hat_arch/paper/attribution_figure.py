@@ -105,7 +105,7 @@ def draw(explained: list[ExplainedNetwork], gt: Image, lr: Image, window: Window
         area = contribution_area(one.map)
         column[0].set_title(plain(one.network.label), fontsize=FONT + 1, fontweight="bold")
         show(column[0], plt.get_cmap("seismic")(one.map * 0.5 + 0.5)[..., :3], f"DI {diffusion_index(one.map):.2f}")
-        mark(column[0], on_lr, "black")
+        mark(column[0], on_lr, "black", 0.6)
         show(column[1], _faded_outside(lr, area), f"{area.mean():.1%} of the pixels")
         show(column[2], one.sr[inside], f"{one.psnr:.2f} dB / {one.ssim:.4f}")
     for ax, name in zip(axes[:, 1], ("attribution", f"{AREA:.0%} of it", "SR")):

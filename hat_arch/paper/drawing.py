@@ -21,7 +21,7 @@ def show(ax: Axes, image: Image, caption: str) -> None:
         spine.set(linewidth=0.5, color="gray")
 
 
-def mark(ax: Axes, box: tuple[float, float, float, float], color: str = MARK) -> None:
+def mark(ax: Axes, box: tuple[float, float, float, float], color: str = MARK, linewidth: float = 1.2) -> None:
     """A frame around a part of an image that is shown: left, top, width and height in its pixels."""
     x, y, width, height = box
-    ax.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, edgecolor=color, linewidth=1.2))
+    ax.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, edgecolor=color, linewidth=linewidth))

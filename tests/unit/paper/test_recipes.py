@@ -13,9 +13,9 @@ from tiny import ROOT
 
 from hat_arch.compat.registration import build
 from hat_arch.config import reading as config
-from hat_arch.paper.facts import facts
 from hat_arch.paper.networks import network_options
 from hat_arch.paper.option_files import option_files, render_training, write_all, yaml_value
+from hat_arch.paper.published import paper_data
 from hat_arch.paper.recipes import COMPARED, FAMILY, Recipe, Start, recipe, run_name, stages
 from hat_arch.weights.files import fitting
 
@@ -116,16 +116,16 @@ def test_stages_follow_on_each_other(network, scale, stage):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_parameters_are_the_published_ones(scale):
-    published = facts()["complexity"]["exact_params"][f"x{scale}"]
+    published = paper_data()["complexity"]["exact_params"][f"x{scale}"]
     for network in {*FAMILY, *COMPARED} & published.keys():
         assert parameters(network, scale) == published[network], network
 
 
 def test_parameters_in_millions_are_the_published_ones():
-    values = facts()["complexity"]["other_nets_params_M_x4"]["values"]
+    values = paper_data()["complexity"]["other_nets_params_M_x4"]["values"]
     assert round(parameters("RCAN", 4) / 1e6, 1) == values["RCAN"]
     assert abs(parameters("EDSR", 4) / 1e6 - values["EDSR"]) < 0.1  # 43.09 M, printed as 43.0
-    bars = facts()["ablations"]["pretraining_networks"]["params_M"]
+    bars = paper_data()["ablations"]["pretraining_networks"]["params_M"]
     assert round(parameters("RRDBNet", 4) / 1e6, 1) == bars["RRDBNet"]
     assert round(parameters("MSRResNet", 4) / 1e6, 1) == bars["SRResNet"]
 

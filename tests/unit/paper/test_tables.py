@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import html
 import importlib
@@ -14,7 +15,10 @@ import pytest
 from basicsr.utils.registry import ARCH_REGISTRY
 from tiny import ROOT
 
-from hat_arch.paper import ablation_report, evaluation, networks, published, table_formats, tables
+from hat_arch.cli.paper import attribution as attribution_verb
+from hat_arch.cli.paper import table as table_verb
+from hat_arch.cli.paper.options import ARCH
+from hat_arch.paper import ablation_report, attribution, evaluation, networks, published, table_formats, tables
 
 UNVERIFIED, VERIFIED = 987.65, 123.45
 Path = tuple[str, ...]
@@ -161,3 +165,14 @@ def test_studies_agree_with_their_reports() -> None:
         table = tables.TABLES[name]
         papers = {row.label: table.paper(row, 4) for row in table.rows}
         assert {label: scores for label, scores in papers.items() if scores} == ablation_report.paper_scores(name)
+
+
+def test_the_parsers_literal_lists_are_those_of_the_library() -> None:
+    verbs = argparse.ArgumentParser().add_subparsers()
+    for module in (table_verb, attribution_verb):
+        module.add_parser(verbs)
+    texts = {verb: " ".join(parser.format_help().split()) for verb, parser in verbs.choices.items()}
+    assert ", ".join(tables.TABLES) in texts["table"]
+    assert ", ".join(networks.NETWORKS) in ARCH
+    assert f"compute {attribution.QUICK} of the gradients" in texts["attribution"]
+    assert verbs.choices["attribution"].get_default("steps") == attribution.STEPS
