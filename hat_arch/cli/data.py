@@ -160,6 +160,7 @@ def prepare_benchmarks(args: argparse.Namespace) -> int:
     OUT/Set5/GTmod{2,3,4} and OUT/Set5/LRbicx{2,3,4}, …, MATLAB's to the pixel. Costs 1 GB for all five.
     """
     from ..data import prepare
+    from ..data.benchmark_sets import BENCHMARK_SETS
 
     outcomes = prepare.benchmarks(args.source, args.out, args.scale, args.overwrite)
     code = 0
@@ -168,7 +169,7 @@ def prepare_benchmarks(args: argparse.Namespace) -> int:
     if not code:
         folder, scale = args.out / name, args.scale[-1]
         _print_options({"dataroot_gt": folder / f"GTmod{scale}", "dataroot_lq": folder / f"LRbicx{scale}"})
-    missing = [name for name in prepare.BENCHMARKS if name not in outcomes]
+    missing = [benchmark.folder for benchmark in BENCHMARK_SETS if benchmark.folder not in outcomes]
     if missing:
         print(f"not below {args.source}: {', '.join(missing)}")
     return code

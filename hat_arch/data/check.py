@@ -13,10 +13,11 @@ from pathlib import Path
 import lmdb
 
 from ..utils.files import digest
+from .benchmark_sets import BENCHMARK_SETS
 from .images import DataError, ImageError, find, lq_name, read_bytes, verify
 from .lmdb_store import CHECKSUMS, META, read_records, size_when_whole, to_name
 from .parallel import map_images
-from .prepare import BENCHMARKS, DF2K_SOURCES, DF2K_SUB_IMAGES
+from .prepare import DF2K_SOURCES, DF2K_SUB_IMAGES
 from .recipes import read_recipe
 from .sub_images import SubImages
 
@@ -155,9 +156,9 @@ def _check_count(found: Contents) -> None:
             found.notes.append(f"{root}: {there}; DF2K has {DF2K_SOURCES:,} (DIV2K 800, Flickr2K 2,650)")
         elif count != DF2K_SUB_IMAGES:
             found.problems.append(f"{root}: has {count:,} sub-images; DF2K has {DF2K_SUB_IMAGES:,}")
-    for name, (expected, _) in BENCHMARKS.items():
-        if root.parent.name == name and count != expected:
-            found.problems.append(f"{root}: has {count} images; {name} has {expected}")
+    for benchmark in BENCHMARK_SETS:
+        if root.parent.name == benchmark.folder and count != benchmark.images:
+            found.problems.append(f"{root}: has {count} images; {benchmark.name} has {benchmark.images}")
 
 
 def pairs(gt: Contents, lq: Contents, scale: int, template: str = "{}") -> list[str]:

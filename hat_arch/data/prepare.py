@@ -6,22 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .benchmark_sets import BENCHMARK_SETS, HR_FOLDERS
 from .build import Made, Outcome, build
 from .folders import downsample, modcrop
 from .images import DataError, EncodedImage, encoded, find_named, mod_crop, read, read_bytes, verify
 from .resize import Convention, imresize
 from .sub_images import SubImages, sub_image_names
-
-BENCHMARKS = {
-    "Set5": (5, ()),
-    "Set14": (14, ()),
-    "BSDS100": (100, ("bsd100", "b100")),
-    "urban100": (100, ()),
-    "manga109": (109, ()),
-}
-"""Folder of a benchmark → number of its images, and other names of it."""
-HR_FOLDERS = ("HR", "GT", "original", "GTmod12")
-"""Where published copies of the benchmarks keep their images."""
 
 DF2K_SOURCES, DF2K_SUB_IMAGES = 3450, 139_995
 
@@ -123,8 +113,8 @@ def benchmarks(
         DataError: none of the sets is there.
     """
     outcomes: dict[str, Outcome] = {}
-    for name, (_, other_names) in BENCHMARKS.items():
-        folder = _benchmark_folder(source, {name.lower(), *other_names})
+    for benchmark in BENCHMARK_SETS:
+        name, folder = benchmark.folder, _benchmark_folder(source, benchmark.folder_names)
         if folder is None:
             continue
         total = outcomes[name] = Outcome()
@@ -138,7 +128,7 @@ def benchmarks(
                 total.there_already += step.there_already
                 total.bad += [line for line in step.bad if line not in total.bad]
     if not outcomes:
-        raise DataError(f"{source}: none of {', '.join(BENCHMARKS)} is below it")
+        raise DataError(f"{source}: none of {', '.join(benchmark.folder for benchmark in BENCHMARK_SETS)} is below it")
     return outcomes
 
 

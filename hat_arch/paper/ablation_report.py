@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..compat.registration import build
+from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.images import DataError
 from ..training.report import plt, save, scalars
 from ..utils.files import write_file
 from .ablation import Plan, one_at_a_time
-from .facts import look_up
+from .published import look_up
 from .trials import Run, Trial
 
 METRICS = ("psnr", "ssim")
@@ -22,7 +23,7 @@ Scores = dict[str, dict[str, float]]
 Curves = dict[str, dict[str, dict[int, float]]]
 """Data set → metric → iteration → value."""
 
-BENCHMARKS = ("Set5", "Set14", "BSD100", "Urban100", "Manga109")
+BENCHMARKS = tuple(one.name for one in BENCHMARK_SETS)
 _PAPER: dict[str, dict[str, str]] = {
     "window": {f"window {m}": f"ablations/window_size/w{m}/psnr_ssim" for m in (8, 16)},
     "ocab_cab": {

@@ -26,7 +26,7 @@ from .. import config
 from ..config import shipped_options
 from ..config.reading import Options
 from ..config.registered import networks
-from ..data.prepare import BENCHMARKS
+from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.stand_ins import stand_in
 from . import pipeline
 from .run import TrainingRun
@@ -40,7 +40,7 @@ MAKE = {
     "DF2K": "basicsr data prepare df2k FOLDER_OF_DIV2K_AND_FLICKR2K",
     "ImageNet": "basicsr data prepare imagenet FOLDER_OF_ILSVRC2012_TRAIN --skip_bad",
     "demo": "basicsr data demo",
-    **dict.fromkeys(BENCHMARKS, "basicsr data prepare benchmarks FOLDER_WITH_ALL"),
+    **{one.folder: "basicsr data prepare benchmarks FOLDER_WITH_ALL" for one in BENCHMARK_SETS},
 }
 """Folder below ``datasets/`` → the command that makes it."""
 OFFICIAL = "https://github.com/XPixelGroup/HAT"

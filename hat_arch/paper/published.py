@@ -1,4 +1,4 @@
-"""What the papers print, from ``tables.yml``, which names the source of every number."""
+"""The numbers that the papers print, from ``tables.yml``, which names the source of every one."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ FILE = Path(__file__).with_name("tables.yml")
 
 
 @cache
-def facts() -> dict[str, Any]:
+def paper_data() -> dict[str, Any]:
     """All of ``tables.yml``: verified, partly verified and unverified alike, and where sources disagree."""
     return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
 @cache
-def published() -> dict[str, Any]:
-    """`facts` without everything that was not read in a source: all that may be printed as the papers' numbers.
+def verified() -> dict[str, Any]:
+    """`paper_data` without everything that was not read in a source: all that may be printed as the papers' numbers.
 
-    ``verified: true`` holds for a section and what is below it, until a section below says otherwise; of a section that
+    ``verified: true`` holds for a section and what is below it, until a section below says otherwise. Of a section that
     is ``partial`` there remains what is marked true in it.
     """
-    return _verified(facts(), False) or {}
+    return _verified(paper_data(), False) or {}
 
 
 def _verified(node: Any, known: bool) -> Any:
@@ -37,8 +37,8 @@ def _verified(node: Any, known: bool) -> Any:
 
 
 def look_up(path: str) -> Any:
-    """A published value by its keys, as ``main_table/x4/HAT``; None if there is none that is verified."""
-    node: Any = published()
+    """A verified value by its keys, as ``main_table/x4/HAT``; None if there is none."""
+    node: Any = verified()
     for key in path.split("/"):
         node = node.get(key) if isinstance(node, dict) else None
     return node
@@ -47,4 +47,4 @@ def look_up(path: str) -> Any:
 def conflict(number: int) -> str:
     """What is known of a disagreement between sources, by its number in ``conflicts``."""
     prefix = f"C{number} "
-    return next(text.removeprefix(prefix) for text in facts()["conflicts"] if text.startswith(prefix))
+    return next(text.removeprefix(prefix) for text in paper_data()["conflicts"] if text.startswith(prefix))
