@@ -101,7 +101,7 @@ def _upscaler(args: argparse.Namespace) -> tuple[Upscaler, int]:
         channels = options.get("in_chans", options.get("num_in_ch", 3))
     else:
         network = load_network(args.weights, args.param_key)
-        multiple, scale, channels = network.window_size, network.upscale, network.conv_first.in_channels
+        multiple, scale, channels = network.window_size, network.upscale, network.in_chans
     upscaler = Upscaler(
         network.to("cuda" if cuda else "cpu"),
         scale,
