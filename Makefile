@@ -1,5 +1,5 @@
 # Two commands do everything:   make demo   make test
-# make PYTHON=python3.12 …      another Python (3.10, 3.11, 3.12)
+# make PYTHON=python3.12 …      another Python (3.10 to 3.14)
 # make TORCH_INDEX=https://download.pytorch.org/whl/cpu …      torch without CUDA: a far smaller download
 
 PYTHON ?= python3
@@ -26,11 +26,11 @@ install: $(VENV)/.installed
 
 # basicsr asks for torch to build itself. Without isolation it is built beside the torch that is there already.
 $(VENV)/.installed: setup.py constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v < (3, 13) else f"hat_arch needs Python 3.10, 3.11 or 3.12, and {sys.executable} is {v[0]}.{v[1]}: basicsr 1.4.2 cannot be built on 3.13 and later. Try: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v < (3, 15) else f"hat_arch needs Python 3.10 to 3.14, and {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --upgrade pip setuptools wheel
+	$(PIP) --upgrade pip setuptools
 	$(PIP) torch torchvision $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-	$(PIP) --no-build-isolation -e .
+	PYTHONPATH="$$PWD/build_support" $(PIP) --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

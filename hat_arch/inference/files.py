@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.folders import Outcome, peek, stems, write_file
-from ..data.images import DataError, ImageError, find, read
-from ..utils.files import replacing
+from ..data.build import Outcome
+from ..data.images import DataError, ImageError, find_named, peek, read
+from ..utils.files import replacing, write_file
 from .png import PngWriter
 from .upscaler import Progress, UpscaleError, Upscaler
 
@@ -53,7 +52,7 @@ def targets(source: Path, out: Path, format: str | None) -> dict[Path, Path]:
     else:
         if out.exists() and not out.is_dir():
             raise DataError(f"{out}: is not a folder, and not named as one of the formats {', '.join(FORMATS)}")
-        names = {source: source.stem} if source.is_file() else stems(find(source), source)
+        names = {source: source.stem} if source.is_file() else find_named(source)
         made = {file: out / f"{name}.{format or 'png'}" for file, name in names.items()}
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{out}: is inside {source}, and would be read the next time; name another folder")
@@ -109,7 +108,7 @@ def say(line: str) -> None:
 def _pixels(source: Path) -> int:
     """Of an image, by its header; 0 where it has none."""
     try:
-        return math.prod(peek(source))
+        return peek(source).pixels
     except ImageError:
         return 0
 

@@ -8,17 +8,16 @@ written last, so that a checkpoint without one, or whose weights have another ch
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import importlib.metadata
 import io
-import random
+import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
@@ -56,50 +55,17 @@ def write(content: Any, path: Path) -> str:
 
 def write_bytes(data: bytes | memoryview, path: Path) -> str:
     """`write` for content that is in bytes already."""
-    mib = len(data) / 2**20
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(path.parent).free < len(data):
-            raise OutOfSpace(f"{path}: no space left on the disk")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return write_file(path, data, durable=True)
-    except (OutOfSpace, DamagedWrite) as error:
-        raise CheckpointError(f"{error} (it takes {mib:.0f} MiB)") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror}; it takes {mib:.0f} MiB)") from error
-
-
-def random_states() -> dict[str, Any]:
-    """Where this process's random generators are: Python's, NumPy's, torch's, and CUDA's if it is in use."""
-    name, keys, place, has_gauss, gauss = np.random.get_state()
-    states: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(np.array(keys, np.int64)), place, has_gauss, gauss),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def set_random_states(states: dict[str, Any]) -> None:
-    """Undoes `random_states`."""
-    version, internal, gauss = states["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = states["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(states["torch"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
-
-
-@contextlib.contextmanager
-def same_random_numbers_after() -> Iterator[None]:
-    """What runs inside draws random numbers that do not count."""
-    states = random_states()
-    try:
-        yield
-    finally:
-        set_random_states(states)
+    except DamagedWrite as error:
+        raise CheckpointError(str(error)) from error
+    except (OSError, OutOfSpace) as error:
+        reason = getattr(error.__cause__ or error, "strerror", error)
+        mib = len(data) / 2**20
+        raise CheckpointError(f"{path}: cannot be written ({reason}; it takes {mib:.0f} MiB)") from error
 
 
 def versions() -> dict[str, str]:

@@ -22,11 +22,14 @@ from typing import Any
 import torch
 from basicsr.utils import logger as basicsr_logger
 
-from ..config import reading as config
-from ..config.checks import Options, networks
-from ..data.prepare import BENCHMARKS
+from .. import config
+from ..config import shipped_options
+from ..config.reading import Options
+from ..config.registered import networks
+from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.stand_ins import stand_in
 from . import pipeline
+from .run import TrainingRun
 
 LEAST_PATCH = 16  # pixels of LR
 VALIDATED = (20, 14)  # pixels of LR: no whole windows
@@ -37,24 +40,22 @@ MAKE = {
     "DF2K": "basicsr data prepare df2k FOLDER_OF_DIV2K_AND_FLICKR2K",
     "ImageNet": "basicsr data prepare imagenet FOLDER_OF_ILSVRC2012_TRAIN --skip_bad",
     "demo": "basicsr data demo",
-    **dict.fromkeys(BENCHMARKS, "basicsr data prepare benchmarks FOLDER_WITH_ALL"),
+    **{one.folder: "basicsr data prepare benchmarks FOLDER_WITH_ALL" for one in BENCHMARK_SETS},
 }
 """Folder below ``datasets/`` → the command that makes it."""
 OFFICIAL = "https://github.com/XPixelGroup/HAT"
 
 
-class Trial(pipeline.Watch):
-    """Goes along with a dry run: no checkpoint, no curves, and Ctrl-C stops at once."""
+class DryRun(TrainingRun):
+    """A run that writes no checkpoint and no summary, and that Ctrl-C stops at once."""
 
-    def model(self, model: Any) -> None:
-        super().model(model)
-        model.save = lambda epoch, current_iter: None
+    writes_checkpoints = False
 
     def finish(self) -> None:
         pass
 
     def on_signal(self, number: int, frame: types.FrameType | None) -> None:
-        if os.getpid() == self.pid:
+        if os.getpid() == self.pid:  # not in a data-loading worker that has just been started
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
@@ -68,9 +69,9 @@ def dry_run(file: str | Path, is_train: bool, overrides: Sequence[str] = ()) -> 
     opt = config.load(file, is_train, overrides, absent)
     with TemporaryDirectory(prefix="basicsr_dry_run_") as folder, _quiet():
         small = reduced(opt, Path(folder))
-        trial = Trial(small)
-        (pipeline.train if is_train else pipeline.test)(small, ["-opt", str(file)], Path(folder), trial)
-    return "\n".join(_summary(Path(file), opt, small, trial.trained, absent))
+        run = DryRun(small)
+        (pipeline.train if is_train else pipeline.test)(small, ["-opt", str(file)], Path(folder), run)
+    return "\n".join(_summary(Path(file), opt, small, run.model, absent))
 
 
 def reduced(opt: Options, folder: Path) -> Options:
@@ -176,7 +177,8 @@ def _weights(file: Path, opt: Options, absent: list[Path]) -> list[tuple[str, st
 def _weights_file(file: Path, given: str, absent: list[Path]) -> str:
     if Path(given) not in absent:
         return f"{given}, loaded"
-    maker = file.parent / f"{Path(given).parent.parent.name}.yml"
+    run = f"{Path(given).parent.parent.name}.yml"
+    maker = shipped_options.find(file.parent / run)
     remedy = ""
     if maker.is_file():
         remedy = f"; to make it: basicsr train -opt {maker}"

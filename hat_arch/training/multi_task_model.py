@@ -14,13 +14,13 @@ class MultiTaskHATModel(HATModel):
     of the task of ``scale``.
     """
 
-    def _losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+    def losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
         scales = self.get_bare_model(self.net_g).scales
         height, width = self.lq.shape[-2:]
         lengths = [height * width * scale**2 for scale in scales]
         named: dict[str, Tensor] = {}
         for scale, sr, hr in zip(scales, output.split(lengths, -1), gt.split(lengths, -1)):
             sides = height * scale, width * scale
-            losses = super()._losses(sr.unflatten(-1, sides), hr.unflatten(-1, sides))
-            named |= {f"{name}_x{scale}": loss for name, loss in losses.items()}
+            of_scale = super().losses(sr.unflatten(-1, sides), hr.unflatten(-1, sides))
+            named |= {f"{name}_x{scale}": loss for name, loss in of_scale.items()}
         return named

@@ -1,4 +1,4 @@
-"""What a run has come to, as pictures: training curves, and held-out images beside bicubic and ground truth."""
+"""What a run has come to: a summary, training curves, and held-out images beside bicubic and ground truth."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from basicsr.utils import tensor2img
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..bench.measure import cpu_name
-from ..data.folders import write_file
 from ..data.resize import imresize
 from ..inference.upscaler import Upscaler
+from ..utils.files import write_file
+from ..utils.machine import cpu_name
 from .checkpoints import versions
+from .monitor import Monitor
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -145,45 +146,47 @@ def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
     return True
 
 
-def summary(
-    opt: dict[str, Any], model: Any, iteration: int, seconds: float, numbers: dict[str, float], curves: bool
-) -> str:
-    """What a run has come to, in Markdown.
+def write_summary(opt: dict[str, Any], model: Any, monitor: Monitor) -> None:
+    """Writes summary.md, and curves.png if the run has a TensorBoard log, into the folder of a run that is done.
 
     Args:
-        opt: its options.
+        opt: the options as BasicSR's pipeline has completed them.
         model: as it is at the end.
-        iteration: the last one.
-        seconds: that this process trained for.
-        numbers: as `hat_arch.training.pipeline.Watch.numbers` gives them.
-        curves: whether curves.png lies beside it.
+        monitor: of the run.
     """
-    bare = model.get_bare_model(model.net_g)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
-    facts = {
+    folder = Path(opt["path"]["experiments_root"])
+    drawn = draw_curves(Path(opt["root_path"]) / "tb_logger" / opt["name"], None, folder / "curves.png")
+    text = summary(opt, model, monitor) + ("![curves](curves.png)\n" if drawn else "")
+    write_file(folder / "summary.md", text.encode())
+    print(f"{folder / 'summary.md'}{', curves.png' if drawn else ''}")
+
+
+def summary(opt: dict[str, Any], model: Any, monitor: Monitor) -> str:
+    """What a run has come to, in Markdown. Arguments as for `write_summary`."""
+    bare, rates = model.get_bare_model(model.net_g), monitor.rates()
+    table = {
         "network": f"{type(bare).__name__}, {sum(p.numel() for p in bare.parameters()):,} parameters",
-        "iterations": f"{iteration:,} of {int(opt['train']['total_iter']):,}",
-        "time of the last start": f"{timedelta(seconds=round(seconds))}",
-        "samples per second": f"{numbers['samples_per_second']:.3g}" if "samples_per_second" in numbers else "",
-        "memory": f"{numbers['memory_mib']:.0f} MiB" if "memory_mib" in numbers else "",
+        "iterations": f"{monitor.iteration:,} of {int(opt['train']['total_iter']):,}",
+        "time of the last start": f"{timedelta(seconds=round(monitor.seconds()))}",
+        "samples per second": f"{rates['samples_per_second']:.3g}" if "samples_per_second" in rates else "",
+        "memory": f"{rates['memory_mib']:.0f} MiB" if "memory_mib" in rates else "",
         "processes": str(opt["world_size"]),
         "precision": opt["train"].get("precision", "fp32"),
         "steps passed over": str(getattr(model, "bad_steps", 0) or ""),
-        "device": device,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %z}",
         "weights": "models/net_g_latest.pth",
     }
-    lines = [f"# {opt['name']}", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.items() if v), ""]
-    last = getattr(model, "last_metrics", {})
-    if last:
+    lines = [f"# {opt['name']}", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in table.items() if v), ""]
+    if last := getattr(model, "last_metrics", {}):
         lines += ["| data set | metric | at the end | best | at iteration |", "|---|---|---|---|---|"]
         for dataset, metrics in last.items():
             for name, value in metrics.items():
                 best = model.best_metric_results[dataset][name]
                 lines.append(f"| {dataset} | {name} | {value:.4f} | {best['val']:.4f} | {best['iter']:,} |")
         lines.append("")
-    return "\n".join([*lines, *(["![curves](curves.png)", ""] if curves else [])])
+    return "\n".join([*lines, ""])
 
 
 def plain(text: str) -> str:

@@ -1,9 +1,12 @@
-"""The seams that BasicSR's pipelines lack, one function each; in force only while `training.pipeline` runs one."""
+"""What BasicSR 1.4.2's pipelines lack, one function each; in force only while `pipeline` runs one of them.
+
+BasicSR's `train_pipeline` calls functions of its own modules by name and takes none of them as an argument. So each of
+these takes the place of one of them, for the length of a run.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -13,135 +16,102 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from multiprocessing import queues
+from functools import partial
+from multiprocessing.connection import Listener
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
+from basicsr.utils import check_resume, get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
 
-if TYPE_CHECKING:
-    from ..data.sampling import DrawSampler
+from ..data.sampling import DrawSampler
+from ..utils.errors import UserError
+from . import checkpoints, wandb_log
+from .run import FollowsRun, TrainingRun
 
+Options = dict[str, Any]
 
-class Hooks(Protocol):
-    """What a pipeline of BasicSR tells as it goes; see `hat_arch.training.pipeline.Watch`."""
-
-    def started(self, opt: dict[str, Any]) -> None:
-        """``opt`` is the very dict that BasicSR's loop reads."""
-
-    def sampler(self, sampler: DrawSampler) -> None: ...
-
-    def loader(self, loader: Any) -> None: ...
-
-    def logger(self, tb_logger: Any) -> None: ...
-
-    def model(self, model: Any) -> None: ...
+LOADER_TIMEOUT = 1800  # seconds without a batch after which a data-loading worker counts as dead
 
 
 @contextlib.contextmanager
-def pipeline_seams(opt: dict[str, Any], argv: list[str], hooks: Hooks) -> Iterator[None]:
-    """Puts the functions below, and our sampler, into BasicSR's modules for the length of the context.
+def seams(opt: Options, argv: list[str], run: TrainingRun) -> Iterator[None]:
+    """Puts the functions below into BasicSR's modules, and takes them out again.
 
     Args:
         opt: the checked options.
         argv: BasicSR's own command line for this run, without the program's name.
-        hooks: are told what the pipeline makes.
+        run: is told what the pipeline makes, and given to the model.
     """
     import basicsr.test
     import basicsr.train
     from basicsr.data.prefetch_dataloader import PrefetchGenerator
     from basicsr.utils import options
-    from torch.utils.data._utils import signal_handling
 
-    from ..data.sampling import DrawSampler
-    from . import wandb_log
-
-    def parse(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
-        pipeline_opt, args = parse_checked_options(opt, argv, root_path, is_train)
-        if "train" in pipeline_opt["datasets"]:
-            pipeline_opt["datasets"]["train"].setdefault("seed", pipeline_opt["manual_seed"])
-        hooks.started(pipeline_opt)
-        return pipeline_opt, args
-
-    def told(tell: Callable[[Any], None], make: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            made = make(*args, **kwargs)
-            tell(made)
-            return made
-
-        return call
-
-    def build_loader(*args: Any, **kwargs: Any) -> Any:
-        loader = build_dataloader(*args, **kwargs)
-        # each epoch's start draws a number; without this, from the generator that the network draws from
-        loader.generator = torch.Generator().manual_seed(0)
-        if loader.num_workers:
-            loader.worker_init_fn = functools.partial(start_worker, loader.worker_init_fn)
-        return loader
-
-    def resume_state(pipeline_opt: dict[str, Any]) -> dict[str, Any] | None:
-        return load_resume_state(pipeline_opt, opt)
-
-    build_dataloader = basicsr.train.build_dataloader
-    changes = [
-        (basicsr.train, "parse_options", parse),
-        (basicsr.test, "parse_options", parse),
-        (basicsr.train, "build_model", told(hooks.model, basicsr.train.build_model)),
-        (basicsr.test, "build_model", told(hooks.model, basicsr.test.build_model)),
-        (basicsr.train, "load_resume_state", resume_state),
-        (basicsr.train, "EnlargedSampler", told(hooks.sampler, DrawSampler)),
-        (basicsr.train, "build_dataloader", told(hooks.loader, build_loader)),
-        (basicsr.train, "init_tb_loggers", told(hooks.logger, basicsr.train.init_tb_loggers)),
-        (basicsr.train, "init_wandb_logger", wandb_log.start),
-        (options, "init_dist", init_dist),
-        # a dead worker is found where the loader waits for it, not by a signal in the middle of anything else
-        (signal_handling, "_set_SIGCHLD_handler", lambda: None),
-        (PrefetchGenerator, "run", prefetch),
-        (PrefetchGenerator, "__next__", next_prefetched),
-    ]
-    originals = [(module, name, getattr(module, name)) for module, name, _ in changes]
-    for module, name, value in changes:
-        setattr(module, name, value)
-    try:
-        yield
-    finally:
-        for module, name, value in originals:
+    with contextlib.ExitStack() as stack:
+        for module, name, value in (
+            (basicsr.train, "parse_options", partial(parse_options, opt, argv, run)),
+            (basicsr.test, "parse_options", partial(parse_options, opt, argv, run)),
+            (options, "init_dist", init_dist),
+            (basicsr.train, "load_resume_state", partial(load_resume_state, opt)),
+            (basicsr.train, "init_wandb_logger", wandb_log.start),
+            (basicsr.train, "init_tb_loggers", partial(init_tb_loggers, basicsr.train.init_tb_loggers, run)),
+            (basicsr.train, "EnlargedSampler", DrawSampler),
+            (
+                basicsr.train,
+                "create_train_val_dataloader",
+                partial(create_loaders, basicsr.train.create_train_val_dataloader, run),
+            ),
+            (PrefetchGenerator, "run", prefetch),
+            (PrefetchGenerator, "__next__", next_prefetched),
+            (basicsr.train, "build_model", partial(build_model, run)),
+            (basicsr.test, "build_model", partial(build_model, run)),
+        ):
+            stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
+        yield
 
 
-def start_worker(then: Callable[[int], None] | None, number: int) -> None:
-    """Has a data-loading worker leave Ctrl-C and SIGTERM, which go to all processes, to the one that it works for.
+def parse_options(
+    opt: Options, argv: list[str], run: TrainingRun, root_path: str, is_train: bool = True
+) -> tuple[Options, Any]:
+    """BasicSR's function, on options that were read and checked already.
 
-    It also ends if it cannot send a sample, where Python's queue would say so and leave the other side waiting forever.
+    BasicSR reads a file with a YAML loader that runs any code a tag names, and passes ``--force_yml`` to ``exec``
+    (``basicsr/utils/options.py``). All else that it does is kept: seeds, process groups, paths, debug mode.
     """
-    queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)  # type: ignore[attr-defined]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_told, daemon=True).start()
-    if then is not None:
-        then(number)
+    from basicsr.utils import options
 
+    class CheckedOptions:  # a YAML loader, as yaml.load() calls it
+        def __init__(self, stream: Any) -> None:
+            del stream
 
-def _end_unsent(error: Exception, sample: Any) -> None:
-    print(f"basicsr: a data-loading worker cannot send a sample: {error}", file=sys.stderr)
-    if "AF_UNIX path too long" in str(error):
-        print(f"  set TMPDIR to a shorter path than {tempfile.gettempdir()}", file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(1)
+        def get_single_data(self) -> Options:
+            return deepcopy(opt)
 
+        def dispose(self) -> None:
+            pass
 
-def _end_when_told() -> None:
-    """Obeys SIGTERM from the process that a worker works for, which waits for its end, and from no other."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
+    ordered_yaml, command_line = options.ordered_yaml, sys.argv
+    options.ordered_yaml, sys.argv = lambda: (CheckedOptions, None), [command_line[0], *argv]
+    try:
+        completed, args = options.parse_options(root_path, is_train)
+    finally:
+        options.ordered_yaml, sys.argv = ordered_yaml, command_line
+    if "train" in completed["datasets"]:
+        completed["datasets"]["train"].setdefault("seed", completed["manual_seed"])
+    if not completed["dist"] and completed["num_gpu"] > 1:  # BasicSR would take DataParallel, which is slow
+        print(f"One of {completed['num_gpu']} GPUs is used; all with: --gpus {completed['num_gpu']}", file=sys.stderr)
+        completed["num_gpu"] = 1
+    run.opt = completed
+    return completed, args
 
 
 def init_dist(launcher: str, backend: str | None = None, port: int | None = None, **kwargs: Any) -> None:
-    """Replaces BasicSR's function, which divides by the number of GPUs, and has the loaders' workers start anew.
+    """Replaces BasicSR's function, which divides by the number of GPUs, and so fails without one.
 
-    Takes NCCL for GPUs and Gloo for CPUs; under SLURM, finds out the addresses that `torchrun` would set.
+    Takes NCCL for GPUs and Gloo for CPUs. Under SLURM, finds out the addresses that `torchrun` would set.
     """
     if launcher == "slurm":
         tasks = os.environ["SLURM_NTASKS"]
@@ -155,6 +125,100 @@ def init_dist(launcher: str, backend: str | None = None, port: int | None = None
     # of a reducer that must copy gradients of 1x1 convolutions: nothing that a user could mend
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     torch.distributed.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"), **kwargs)
+
+
+def load_resume_state(checked: Options, opt: Options) -> Options | None:
+    """Replaces BasicSR's function, which asks for the CUDA device and so cannot resume on a CPU.
+
+    It also looks for states in the run's own folder rather than in ``experiments/`` of the current one, passes over
+    checkpoints that are not whole, and compares the options.
+
+    Args:
+        checked: the option file's.
+        opt: the pipeline's options.
+
+    Raises:
+        CheckpointError: the state asked for cannot be used, or not with these options.
+    """
+    states, models = Path(opt["path"]["training_states"]), Path(opt["path"]["models"])
+    found: tuple[Path, Options] | None = None
+    if opt["auto_resume"]:
+        found = checkpoints.newest(states, models)
+    elif state_file := opt["path"].get("resume_state"):
+        found = Path(state_file), checkpoints.load(Path(state_file))
+    if found is None:
+        return None
+    path, state = found
+    before = checkpoints.options_of(state)
+    fatal, harmless = checkpoints.changed_options(before, checked) if before else ([], [])
+    if fatal:
+        lines = "\n  ".join(fatal)
+        raise checkpoints.CheckpointError(
+            f"{path}: was trained with other options, and cannot go on with these:\n  {lines}\n"
+            "  change them back, or give the run another name"
+        )
+    if opt["rank"] == 0:
+        for line in harmless:
+            print(f"option changed since {path.name}: {line}", file=sys.stderr)
+    opt["path"]["resume_state"] = str(path)
+    check_resume(opt, state["iter"])
+    return state
+
+
+def init_tb_loggers(original: Callable[[Options], Any], run: TrainingRun, opt: Options) -> Any:
+    """BasicSR's function; tells the run its TensorBoard writer, which BasicSR closes only after a whole training."""
+    run.tb_logger = original(opt)
+    return run.tb_logger
+
+
+def create_loaders(original: Callable[..., Any], run: TrainingRun, opt: Options, logger: Any) -> Any:
+    """BasicSR's function; tells the run its data, and prepares the training loader's workers.
+
+    BasicSR's loader draws its workers' seed from the generator that the network draws from, so that a resumed run would
+    draw other numbers. A worker that cannot send a batch leaves the training waiting forever: it is given a time limit.
+    """
+    created = original(opt, logger)
+    loader, run.sampler, run.val_loaders, *_ = created
+    run.batch_size = loader.batch_size * opt["world_size"]
+    loader.generator = torch.Generator().manual_seed(0)
+    if loader.num_workers:
+        require_sockets()
+        loader.timeout = LOADER_TIMEOUT
+        loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
+    return created
+
+
+def require_sockets() -> None:
+    """Raises `UserError` where data-loading workers cannot send: the name of a socket has at most 107 characters."""
+    if sys.platform == "win32":
+        return  # there, they send through pipes
+    folder = Path(tempfile.gettempdir())
+    try:
+        Listener(str(folder / "pymp-12345678/listener-12345678"), "AF_UNIX").close()
+    except FileNotFoundError:
+        pass  # the name is short enough; its folder is made by the worker
+    except OSError as error:
+        raise UserError(f"{folder}: {error}; data-loading workers need a TMPDIR with a shorter path") from error
+
+
+def start_worker(then: Callable[[int], None] | None, number: int) -> None:
+    """Begins a data-loading worker, which leaves Ctrl-C and SIGTERM to the process that it works for.
+
+    Terminals and SLURM send both to all processes of a run. A SIGTERM that its own parent sends ends the worker: so
+    Python ends its children before it exits.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_parent_says, daemon=True).start()
+    if then is not None:
+        then(number)
+
+
+def _end_when_parent_says() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def prefetch(self: Any) -> None:
@@ -180,72 +244,13 @@ def next_prefetched(self: Any) -> Any:
     return item
 
 
-def parse_checked_options(
-    opt: dict[str, Any], argv: list[str], root_path: str, is_train: bool
-) -> tuple[dict[str, Any], Any]:
-    """BasicSR's `parse_options`, given options that were read and checked already.
-
-    Its own reading is unsafe: a YAML tag can run any code, and ``--force_yml`` is passed to ``exec``. All else that it
-    does (seeds, process groups, paths, debug mode) is kept.
-    """
-    from basicsr.utils import options
-
-    class Checked:  # what yaml.load() wants of a loader
-        def __init__(self, stream: Any) -> None:
-            del stream
-
-        def get_single_data(self) -> dict[str, Any]:
-            return deepcopy(opt)
-
-        def dispose(self) -> None:
-            pass
-
-    ordered_yaml, command_line = options.ordered_yaml, sys.argv
-    options.ordered_yaml, sys.argv = lambda: (Checked, None), [command_line[0], *argv]
-    try:
-        return options.parse_options(root_path, is_train)
-    finally:
-        options.ordered_yaml, sys.argv = ordered_yaml, command_line
-
-
-def load_resume_state(opt: dict[str, Any], checked: dict[str, Any]) -> dict[str, Any] | None:
-    """Replaces BasicSR's function, which asks for the CUDA device and so cannot resume on a CPU.
-
-    It also looks for states in the run's own folder rather than in ``experiments/`` of the current one, passes over
-    checkpoints that are not whole, and compares the options.
-
-    Args:
-        opt: the pipeline's options.
-        checked: the option file's.
-
-    Raises:
-        CheckpointError: the state asked for cannot be used, or not with these options.
-    """
-    from basicsr.utils import check_resume
-
-    from . import checkpoints as training_state
-
-    states, models = Path(opt["path"]["training_states"]), Path(opt["path"]["models"])
-    if opt["auto_resume"]:
-        found = training_state.newest(states, models)
-    elif given := opt["path"].get("resume_state"):
-        found = Path(given), training_state.load(Path(given))
-    else:
-        found = None
-    if found is None:
-        return None
-    path, state = found
-    before = training_state.options_of(state)
-    fatal, harmless = training_state.changed_options(before, checked) if before else ([], [])
-    if fatal:
-        lines = "\n  ".join(fatal)
-        raise training_state.CheckpointError(
-            f"{path}: was trained with other options, and cannot go on with these:\n  {lines}\n"
-            "  change them back, or give the run another name"
-        )
-    if opt["rank"] == 0:
-        for line in harmless:
-            print(f"option changed since {path.name}: {line}", file=sys.stderr)
-    opt["path"]["resume_state"] = str(path)
-    check_resume(opt, state["iter"])
-    return state
+def build_model(run: TrainingRun, opt: Options) -> Any:
+    """BasicSR's function; gives the model the run that it is to follow."""
+    cls = MODEL_REGISTRY.get(opt["model_type"])
+    if not hasattr(cls, "follow"):
+        cls = type(cls.__name__, (FollowsRun, cls), {})
+    model = cls(deepcopy(opt))
+    get_root_logger().info(f"Model [{cls.__name__}] is created.")
+    model.follow(run)
+    run.begin(model)
+    return model

@@ -5,7 +5,6 @@ In place of BasicSR's function, which current versions of the package do not run
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,10 @@ from typing import Any
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 
-from ..config.reading import ConfigError
-from .checkpoints import same_random_numbers_after
+from ..config import ConfigError
+from .random_state import same_random_numbers_after
 
 ID = "wandb_id.txt"
-
-
-def installed() -> bool:
-    """Whether the package is there."""
-    return importlib.util.find_spec("wandb") is not None
 
 
 @master_only

@@ -25,28 +25,32 @@ class DamagedWrite(UserError):
 
 
 @contextlib.contextmanager
-def replacing(path: Path, durable: bool = False) -> Iterator[BinaryIO]:
+def replacing(path: Path, expected_digest: str | None = None) -> Iterator[BinaryIO]:
     """Opens a temporary file beside ``path`` for writing, and renames it to ``path`` when the block ends.
 
     If the block raises, or the process is killed, ``path`` is as it was before.
 
     Args:
         path: the file to write; its folder is made if need be.
-        durable: whether content and name are on the disk, not only in the system's cache, when this returns.
+        expected_digest: if given, the content is flushed to the disk, read back and compared with it before the file
+            takes its name, and the name is flushed too.
 
     Raises:
         OutOfSpace: the disk is full.
+        DamagedWrite: what was read back has another digest.
     """
     unfinished = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
             yield file
-            if durable:
+            if expected_digest is not None:
                 file.flush()
                 os.fsync(file.fileno())
+        if expected_digest is not None and checksum(unfinished) != expected_digest:
+            raise DamagedWrite(f"{path}: what was written does not read back; the disk may fail")
         unfinished.replace(path)
-        if durable:
+        if expected_digest is not None:
             _sync_folder(path.parent)
     except OSError as error:
         if error.errno in FULL:
@@ -69,14 +73,10 @@ def write_file(path: Path, data: bytes | memoryview, durable: bool = False) -> s
         OutOfSpace: the disk is full.
         DamagedWrite: what was read back differs (``durable``).
     """
-    wanted = digest(data)
-    with replacing(path, durable) as file:
+    content_digest = digest(data)
+    with replacing(path, content_digest if durable else None) as file:
         file.write(data)
-        if durable:
-            file.flush()
-            if checksum(Path(file.name)) != wanted:
-                raise DamagedWrite(f"{path}: what was written does not read back; the disk may fail")
-    return wanted
+    return content_digest
 
 
 def _sync_folder(folder: Path) -> None:

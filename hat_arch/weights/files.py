@@ -1,4 +1,4 @@
-"""Files of weights: reading, writing, and comparing them with a network."""
+"""Files of weights: what they hold, and how it fits a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..utils.errors import UserError
-from ..utils.files import write_file
 
 SHOWN = 6  # names of tensors in a message
 LEAST = 0.1  # share of a network's tensors that must be in a file, else it is of another network
@@ -100,13 +99,3 @@ def fitting(weights: dict[str, Tensor], network: dict[str, Tensor]) -> Fit:
         unknown=sorted(weights.keys() - network.keys()),
         other_shape=sorted(f"{n} {list(weights[n].shape)} for {list(network[n].shape)}" for n in both - fits),
     )
-
-
-def save_safetensors(weights: dict[str, Tensor], path: Path) -> None:
-    """Writes weights as ``.safetensors``, whole or not at all.
-
-    Raises:
-        OutOfSpace: the disk is full.
-    """
-    content = {name: tensor.contiguous() for name, tensor in weights.items()}
-    write_file(path, safetensors.torch.save(content), durable=True)

@@ -23,7 +23,7 @@ from torch import distributed
 from torch.nn import functional as F
 from torch.utils.data import Subset
 from hat_arch.training import seams
-from hat_arch.config import reading as config
+from hat_arch import config
 
 def model_of(dist, **train):
     opt = config.load("tiny.yml", is_train=True)

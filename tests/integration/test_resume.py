@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hat_arch.config import reading as config
+from hat_arch import config
 from hat_arch.data.lmdb_store import write_store
 from hat_arch.data.resize import imresize
 from hat_arch.training import pipeline

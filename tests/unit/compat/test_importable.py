@@ -1,7 +1,6 @@
 """Each repair beside the failure it is for, in processes of their own: an import can only be tried once in each."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -9,10 +8,8 @@ import types
 from pathlib import Path
 
 import pytest
-import torch
 
 from hat_arch.compat import importable
-from hat_arch.training import seams
 
 COMPAT_ALONE = f"""
 import contextlib, importlib.util, sys
@@ -108,9 +105,7 @@ def test_other_failures_of_torchvision_are_not_hidden(tmp_path):
 def test_functional_tensor_is_brought_back(functional_tensor_failure):
     if not functional_tensor_failure:
         pytest.skip("this torchvision has functional_tensor")
-    assert functional_tensor_failure == (
-        "ModuleNotFoundError: No module named 'torchvision.transforms.functional_tensor'"
-    )
+    assert "torchvision.transforms.functional_tensor" in functional_tensor_failure
     succeed(
         COMPAT_ALONE,
         """
@@ -159,23 +154,17 @@ def lent() -> dict:
     return json.loads(out.splitlines()[-1])
 
 
-def test_distutils_is_lent_for_the_import(lent):
+def test_distutils_is_lent_for_the_import_alone(lent):
     assert [line for line in lent["active"] if line.startswith("distutils.version lent")]
-
-
-def test_distutils_is_not_left_behind(lent):
     assert lent["modules"] == []
     assert lent["distutils"] == lent["distutils.version"] == "No module named 'distutils'"
+    assert lent["active again"] == lent["active"]
 
 
 def test_nothing_is_repaired_twice():
     before = list(importable.ACTIVE)
     importable.make_importable()
     assert before == importable.ACTIVE
-
-
-def test_nothing_is_repaired_twice_without_distutils(lent):
-    assert lent["active again"] == lent["active"]
 
 
 def test_present_distutils_is_left_alone(monkeypatch):
@@ -204,19 +193,3 @@ def test_distutils_is_taken_back_when_the_import_fails():
         """,
     )
     assert error == "ModuleNotFoundError: No module named 'distutils'"
-
-
-def test_slurm_processes_find_each_other(monkeypatch, tmp_path):
-    scontrol = tmp_path / "scontrol"
-    scontrol.write_text("#!/bin/sh\n[ \"$*\" = 'show hostnames node[7-8]' ] && printf 'node7\\nnode8\\n'\n")
-    scontrol.chmod(0o755)
-    slurm = {"SLURM_NTASKS": "16", "SLURM_PROCID": "9", "SLURM_LOCALID": "1", "SLURM_NODELIST": "node[7-8]"}
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **slurm}
-    monkeypatch.setattr(os, "environ", environment)
-    started = []
-    monkeypatch.setattr(torch.distributed, "init_process_group", started.append)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    seams.init_dist("slurm", port=29511)
-    assert started == ["gloo"]
-    told = {"MASTER_ADDR": "node7", "MASTER_PORT": "29511", "RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1"}
-    assert told.items() <= environment.items()

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image, ImageOps
 
 from hat_arch.data.images import DataError, ImageError, decode, encode, find, read, verify
-from hat_arch.utils.files import digest
 
 GREY = (np.add.outer(np.arange(40) * 4, np.arange(30) * 3) % 256).astype(np.uint8)
 RGB = np.stack([GREY, 255 - GREY, np.full_like(GREY, 60)], -1)
@@ -198,11 +197,6 @@ def test_encoding_loses_nothing(suffix, image):
     assert verify(data, "it").suffix == suffix
     read_again = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(read_again, image)
-
-
-def test_digest_tells_bytes_apart():
-    assert digest(b"a") == digest(memoryview(b"a")) != digest(b"b")
-    assert len(digest(b"")) == 32
 
 
 def test_find_goes_below_sorts_and_passes_over_what_is_hidden_or_no_image(tmp_path):

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 from hat_arch.data.folders import downsample
 from hat_arch.data.images import DataError
 from hat_arch.data.prepare import pack
-from hat_arch.data.sampling import DrawSampler, ItemError
+from hat_arch.data.reader import ItemError
+from hat_arch.data.sampling import DrawSampler
 
 COUNT = 6
 
@@ -71,11 +72,10 @@ def prints(samples: list[Any]) -> Counter[bytes]:
     return Counter(sample["gt"].numpy().tobytes() + sample["lq"].numpy().tobytes() for sample in samples)
 
 
-@pytest.mark.parametrize("lmdb", [False, True])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_samples_do_not_depend_on_workers(folders, lmdb, workers):
-    dataset = make(folders, lmdb)
-    alone, shared = epoch(dataset, 1), epoch(dataset, 1, workers)
+@pytest.mark.parametrize("lmdb,workers,start", [(False, 2, "fork"), (True, 2, "fork"), (True, 1, "spawn")])
+def test_samples_do_not_depend_on_workers_nor_on_how_they_are_started(folders, lmdb, workers, start):
+    dataset = make(folders, lmdb, skip_broken=True)
+    alone, shared = epoch(dataset, 1), epoch(dataset, 1, workers, multiprocessing_context=start)
     assert all(torch.equal(a["gt"], b["gt"]) and torch.equal(a["lq"], b["lq"]) for a, b in zip(alone, shared))
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from hat_arch.training import checkpoints as training_state
+from hat_arch.training import checkpoints
 from hat_arch.training.checkpoints import CheckpointError
+from hat_arch.training.random_state import random_states, same_random_numbers_after, set_random_states
 
 OLD = {"params": {"weight": torch.zeros(3)}}
 LARGE = {"params": {"weight": torch.ones(1_000_000)}}  # 3.8 MiB
@@ -25,7 +26,7 @@ LARGE = {"params": {"weight": torch.ones(1_000_000)}}  # 3.8 MiB
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "models/net_g_5.pth"
-    training_state.write(OLD, path)
+    checkpoints.write(OLD, path)
     return path
 
 
@@ -36,8 +37,8 @@ def assert_old_alone(path):
 
 
 def test_what_is_written_reads_back_and_its_checksum_is_returned(file):
-    wanted = training_state.write(LARGE, file)
-    assert wanted == training_state.checksum(file) and len(wanted) == 32
+    wanted = checkpoints.write(LARGE, file)
+    assert wanted == checkpoints.checksum(file) and len(wanted) == 32
     assert torch.equal(torch.load(file, weights_only=True)["params"]["weight"], LARGE["params"]["weight"])
     assert [p.name for p in file.parent.iterdir()] == [file.name]
 
@@ -48,7 +49,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file(file, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(CheckpointError) as caught:
-        training_state.write(LARGE, file)
+        checkpoints.write(LARGE, file)
     assert str(caught.value) == f"{file}: cannot be written (Input/output error; it takes 4 MiB)"
     assert_old_alone(file)
 
@@ -56,10 +57,10 @@ def test_a_failure_in_the_middle_leaves_the_old_file(file, monkeypatch):
 def test_without_room_nothing_is_written(file, monkeypatch):
     free = namedtuple("free", "total used free")(10**9, 10**9, 3_999_999)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
-    training_state.write(OLD, file)
+    checkpoints.write(OLD, file)
     monkeypatch.setattr(Path, "open", None)  # so that trying would be another error
     with pytest.raises(CheckpointError, match=r"net_g_5\.pth: cannot be written \(No space left on device; .* 4 MiB"):
-        training_state.write(LARGE, file)
+        checkpoints.write(LARGE, file)
     monkeypatch.undo()
     assert_old_alone(file)
 
@@ -70,7 +71,7 @@ def test_a_disk_that_is_full_in_the_middle_leaves_the_old_file(file):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
     try:
         with pytest.raises(CheckpointError, match=r"net_g_5\.pth: cannot be written \(File too large; it takes 4 MiB"):
-            training_state.write(LARGE, file)
+            checkpoints.write(LARGE, file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
@@ -83,14 +84,14 @@ def test_a_disk_that_does_not_keep_what_is_written_is_noticed(file, monkeypatch)
 
     monkeypatch.setattr(os, "fsync", damage)
     with pytest.raises(CheckpointError, match=r"net_g_5\.pth: what was written does not read back"):
-        training_state.write(LARGE, file)
+        checkpoints.write(LARGE, file)
     assert_old_alone(file)
 
 
 def test_a_place_where_no_folder_can_be_is_named(tmp_path):
     (tmp_path / "models").write_text("a file")
     with pytest.raises(CheckpointError, match=r"models/net_g_5\.pth: cannot be written"):
-        training_state.write(OLD, tmp_path / "models/net_g_5.pth")
+        checkpoints.write(OLD, tmp_path / "models/net_g_5.pth")
 
 
 @pytest.fixture
@@ -99,9 +100,9 @@ def run(tmp_path):
     states, models = tmp_path / "training_states", tmp_path / "models"
     for iteration in (2, 4, 6, 8):
         weights = {"params": {"weight": torch.full((50,), iteration)}}
-        own = {name(iteration): training_state.write(weights, models / name(iteration))}
+        own = {name(iteration): checkpoints.write(weights, models / name(iteration))}
         state = {"epoch": 0, "iter": iteration, "optimizers": [], "schedulers": [], "weights": own}
-        training_state.write(state, states / f"{iteration}.state")
+        checkpoints.write(state, states / f"{iteration}.state")
     return states, models
 
 
@@ -116,7 +117,7 @@ def half(path):
 def test_the_newest_checkpoint_is_found(run, capsys):
     states, models = run
     (states / "latest.state").write_text("not a number")
-    path, state = training_state.newest(states, models)
+    path, state = checkpoints.newest(states, models)
     assert path == states / "8.state" and state["iter"] == 8
     assert not capsys.readouterr().err
 
@@ -144,7 +145,7 @@ SPOIL = {
 def test_a_broken_checkpoint_is_passed_over_and_named(run, capsys, how):
     spoil, reason = SPOIL[how]
     spoil(*run)
-    path, state = training_state.newest(*run)
+    path, state = checkpoints.newest(*run)
     assert path.name == "6.state" and state["iter"] == 6
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].endswith(f"{reason}, looking for an earlier state")
@@ -155,11 +156,11 @@ def test_several_broken_checkpoints_take_a_line_each_and_none_may_be_left(run, c
     states, models = run
     half(states / "8.state")
     half(models / name(6))
-    assert training_state.newest(states, models)[0].name == "4.state"
+    assert checkpoints.newest(states, models)[0].name == "4.state"
     assert len(capsys.readouterr().err.splitlines()) == 2
     shutil.rmtree(models)
-    assert training_state.newest(states, models) is None
-    assert training_state.newest(states / "none", models) is None
+    assert checkpoints.newest(states, models) is None
+    assert checkpoints.newest(states / "none", models) is None
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -169,10 +170,10 @@ def test_basicsrs_own_states_are_accepted_with_whole_weights(run, whole):
     torch.save(OLD, models / name(9))
     if not whole:
         half(models / name(9))
-    path, state = training_state.newest(states, models)
+    path, state = checkpoints.newest(states, models)
     assert path.name == ("9.state" if whole else "8.state")
     if whole:
-        assert training_state.options_of(state) is None
+        assert checkpoints.options_of(state) is None
 
 
 def test_prune_deletes_old_checkpoints_and_nothing_else(run):
@@ -181,10 +182,10 @@ def test_prune_deletes_old_checkpoints_and_nothing_else(run):
     for other in others:
         (models / other).write_text("mine")
     (models / "net_g_4.safetensors").write_text("of iteration 4")
-    training_state.prune(states, models, 2)
+    checkpoints.prune(states, models, 2)
     assert sorted(p.name for p in states.iterdir()) == ["6.state", "8.state"]
     assert sorted(p.name for p in models.iterdir()) == sorted([*others, name(6), name(8)])
-    assert training_state.newest(states, models)[1]["iter"] == 8
+    assert checkpoints.newest(states, models)[1]["iter"] == 8
 
 
 def draw():
@@ -195,18 +196,18 @@ def test_random_numbers_go_on_from_a_file(tmp_path):
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(5)
     draw()  # leaves half of a pair of normal numbers behind
-    training_state.write(training_state.random_states(), tmp_path / "random")
+    checkpoints.write(random_states(), tmp_path / "random")
     wanted = [draw(), draw()]
     assert [draw(), draw()] != wanted
-    training_state.set_random_states(torch.load(tmp_path / "random", weights_only=True))
+    set_random_states(torch.load(tmp_path / "random", weights_only=True))
     assert [draw(), draw()] == wanted
 
 
 def test_random_numbers_drawn_aside_do_not_count_even_after_an_error():
-    states = training_state.random_states()
+    states = random_states()
     wanted = draw()
-    training_state.set_random_states(states)
-    with pytest.raises(KeyError), training_state.same_random_numbers_after():
+    set_random_states(states)
+    with pytest.raises(KeyError), same_random_numbers_after():
         draw()
         raise KeyError
     assert draw() == wanted
@@ -247,8 +248,8 @@ def test_changed_options_are_shown_and_those_that_matter_are_fatal(key, value, f
         del section[last]
     else:
         section[last] = value
-    assert training_state.changed_options(OPTIONS, now) == (([line], []) if fatal else ([], [line]))
+    assert checkpoints.changed_options(OPTIONS, now) == (([line], []) if fatal else ([], [line]))
 
 
 def test_unchanged_options_give_no_lines():
-    assert training_state.changed_options(OPTIONS, copy.deepcopy(OPTIONS)) == ([], [])
+    assert checkpoints.changed_options(OPTIONS, copy.deepcopy(OPTIONS)) == ([], [])

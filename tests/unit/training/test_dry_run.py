@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 import yaml
 from basicsr.data import build_dataset
-from tiny import ROOT, TINY_HAT
+from tiny import TINY_HAT
 
-from hat_arch import HAT, cli
-from hat_arch.config import reading as config
+from hat_arch import HAT, cli, config
+from hat_arch.config import shipped_options
 from hat_arch.data.stand_ins import stand_in
-from hat_arch.training import dry_run, wandb_log
+from hat_arch.training import checkpoints, dry_run, wandb_log
 from hat_arch.training.hat_model import HATModel
-
-OPTIONS = ROOT / "options"
 
 
 @pytest.fixture(autouse=True)
@@ -59,14 +59,14 @@ def without_data(options) -> dict[str, Any]:
     ],
 )
 def test_option_files_run(name, parameters):
-    lines = dry_run.dry_run(OPTIONS / f"{name}.yml", name.startswith("train")).splitlines()
+    lines = dry_run.dry_run(shipped_options.named(name), name.startswith("train")).splitlines()
     assert lines[-1] == "OK"
     assert lines[1].endswith(f", {parameters} parameters")
     assert any("missing: datasets/" in line for line in lines)
 
 
 def test_says_what_is_missing_and_how_to_make_it():
-    said = dry_run.dry_run(OPTIONS / "train_HAT-S_SRx4_finetune_from_SRx2.yml", True)
+    said = dry_run.dry_run(shipped_options.named("train_HAT-S_SRx4_finetune_from_SRx2"), True)
     assert "missing: datasets/DF2K/DF2K_HR_sub.lmdb, datasets/DF2K/DF2K_bicx4_sub.lmdb" in said
     assert said.count("basicsr data prepare df2k") == said.count("basicsr data prepare benchmarks") == 1
     assert "missing: experiments/train_HAT-S_SRx2/models/net_g_latest.pth; to make it: basicsr train -opt" in said
@@ -133,8 +133,8 @@ def test_missing_data_are_errors_without_it(without_data, write_options, capsys)
 
 
 def test_what_would_be_written_elsewhere_is_not(without_data, write_options, monkeypatch):
-    monkeypatch.setattr(HATModel, "save", lambda *_: pytest.fail("wrote a checkpoint"))
-    monkeypatch.setattr(wandb_log, "installed", lambda: True)
+    monkeypatch.setattr(checkpoints, "write_bytes", lambda *_: pytest.fail("wrote a checkpoint"))
+    monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))
     monkeypatch.setattr(wandb_log, "start", lambda _: pytest.fail("told W&B"))
     without_data["logger"].update(use_tb_logger=True, wandb={"project": "mine"}, save_checkpoint_freq=1)
     without_data["path"]["resume_state"] = "nowhere/5.state"

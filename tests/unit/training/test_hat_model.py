@@ -10,7 +10,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 from torch.nn import functional as F
 
-from hat_arch.config import reading as config
+from hat_arch import config
 
 CONVOLUTIONAL = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "upscale": 4}
 NETWORKS = {

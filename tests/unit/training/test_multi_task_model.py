@@ -8,7 +8,7 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 
-from hat_arch.config import reading as config
+from hat_arch import config
 from hat_arch.data.resize import imresize
 
 SCALES = (2, 3, 4)

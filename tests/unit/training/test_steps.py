@@ -6,6 +6,7 @@ import copy
 import logging
 import random
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
-from hat_arch.config import reading as config
-from hat_arch.training import checkpoints as training_state
+from hat_arch import config
+from hat_arch.training import checkpoints
 from hat_arch.training.hat_model import TrainingError
+from hat_arch.training.random_state import random_states, set_random_states
 
 SGD = {"type": "SGD", "lr": 0.1}
 
@@ -166,16 +168,19 @@ def test_weights_and_average_stay_in_fp32(build, precision, tf32_put_back):
 
 def test_the_scale_of_fp16_goes_on_from_a_state(build):
     model = build(precision="fp16")
-    first = model.scaler.get_scale()
+    first = model.precision.scaler.get_scale()
     step(model, 1)
     step(model, 2, bad_batch())
-    assert model.scaler.get_scale() == first / 2
+    assert model.precision.scaler.get_scale() == first / 2
     file = Path(model.opt["path"]["training_states"]) / "2.state"
     model.save(0, 2)
-    state = training_state.load(file)
+    state = checkpoints.load(file)
     other = build(precision="fp16")
     other.resume_training(state)
-    assert other.scaler.get_scale() == first / 2 and other.scaler.state_dict() == model.scaler.state_dict()
+    assert (
+        other.precision.scaler.get_scale() == first / 2
+        and other.precision.scaler.state_dict() == model.precision.scaler.state_dict()
+    )
     assert other.bad_steps == 1
     other.net_g.load_state_dict(model.net_g.state_dict())
     assert step(model, 3) == step(other, 3)
@@ -197,6 +202,40 @@ def test_a_step_without_a_finite_gradient_changes_nothing_but_the_count(build, p
         assert_equal(adam[key], values)
     assert step(model, 3)["bad_steps"] == 1
     assert any(not torch.equal(before[0][name], value) for name, value in model.net_g.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_step_reads_back_from_the_device_once(build, precision, monkeypatch):
+    """On a GPU, each time that a number of a tensor is asked for waits for all that was computed."""
+    model = build(ema_decay=0.9, precision=precision, clip_grad_norm=0.1)
+    step(model, 1)
+    reads = []
+    for name in ("tolist", "item", "__float__", "__int__", "__bool__"):
+        original = getattr(torch.Tensor, name)
+        monkeypatch.setattr(
+            torch.Tensor, name, lambda *args, name=name, original=original: (reads.append(name), original(*args))[1]
+        )
+    model.feed_data(batch(2))
+    model.optimize_parameters(2)
+    of_adam = ["item"] * len(list(model.net_g.parameters()))  # its counters lie on the CPU
+    assert [read for read in reads if read != "item"] == ["tolist"] and len(reads) <= 1 + len(of_adam)
+
+
+@pytest.mark.gpu
+def test_a_step_synchronizes_a_gpu_once(build, options):
+    options["num_gpu"] = 1
+    model = build(ema_decay=0.9, precision="bf16", clip_grad_norm=0.1)
+    for iteration in (1, 2):
+        step(model, iteration)
+    model.feed_data(batch(3))
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.optimize_parameters(3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len([warning for warning in caught if "synchroniz" in str(warning.message)]) <= 1
 
 
 def test_nan_in_the_ground_truth_alone_is_a_bad_step(build):
@@ -227,7 +266,7 @@ def test_fused_adamw(build, precision):
     state = copy.deepcopy(fused.state(0, 2, [], {}))
     other = build(optim_g={"type": "AdamW", "lr": 1e-3, "fused": True}, precision=precision)
     other.net_g.load_state_dict(fused.net_g.state_dict())
-    other.resume_training({**state, "random": [training_state.random_states()]})
+    other.resume_training({**state, "random": [random_states()]})
     assert step(other, 3) == step(fused, 3)
 
 
@@ -259,9 +298,9 @@ def val_loader(model):
 
 def test_validation_draws_no_random_numbers(build):
     model = build()
-    states = training_state.random_states()
+    states = random_states()
     wanted = random.random(), np.random.rand(), torch.rand(1)
-    training_state.set_random_states(states)
+    set_random_states(states)
 
     def draw(*args):
         random.random(), np.random.rand(), torch.rand(1)
@@ -302,7 +341,7 @@ def test_a_metric_that_is_new_since_the_state_is_validated(build, options):
     ssim = options["val"]["metrics"].pop("ssim")
     model = build()
     validate(model, 20.0, 2)
-    state = model.state(0, 2, [training_state.random_states()], {})
+    state = model.state(0, 2, [random_states()], {})
     options["val"]["metrics"]["ssim"] = ssim
     model = build()
     model.resume_training(state)
