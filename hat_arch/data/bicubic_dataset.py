@@ -85,9 +85,8 @@ class ImageNetPairedDataset(BicubicLRDataset):
 
     def make_gt(self, image: Image, index: int) -> NDArray:
         gt: NDArray = mod_crop(image, self.opt["scale"], self.name_of(index)).astype(np.float32) / 255
-        (height, width), least = gt.shape[:2], self.opt["gt_size"]
-        if self.is_train and min(height, width) < least:
-            gt = cv2.resize(gt, (max(width, least), max(height, least)))
+        if self.is_train and min(gt.shape[:2]) < (least := self.opt["gt_size"]):
+            gt = cv2.resize(gt, (max(gt.shape[1], least), max(gt.shape[0], least)))
         return gt
 
     def make_lq(self, gt: NDArray, region: Region) -> NDArray:
