@@ -1,9 +1,23 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+
+class build_py_with_options(build_py):
+    """Puts the option files into the package, as hat_arch/options; an editable install reads them where they lie."""
+
+    def run(self):
+        super().run()
+        for file in () if self.editable_mode else Path("options").rglob("*.yml"):
+            target = Path(self.build_lib, "hat_arch", file)
+            self.mkpath(str(target.parent))
+            self.copy_file(str(file), str(target))
+
 
 setup(
     name="hat-arch",
+    cmdclass={"build_py": build_py_with_options},
     version="0.1.0",
     description="HAT (Hybrid Attention Transformer, CVPR 2023) for BasicSR, with the `basicsr` command",
     long_description=Path("README.md").read_text(encoding="utf-8"),
@@ -11,6 +25,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["hat_arch", "hat_arch.*"]),
     package_dir={"": "."},  # said outright, `pip install -e .` is a plain path file and has nothing to warn of
+    py_modules=["basicsr_command"],
     package_data={"hat_arch": ["py.typed", "paper/*.yml"]},
     python_requires=">=3.10,<3.15",
     install_requires=[
@@ -44,7 +59,7 @@ setup(
             "types-PyYAML",
         ],
     },
-    entry_points={"console_scripts": ["basicsr = hat_arch.cli:main"]},
+    entry_points={"console_scripts": ["basicsr = basicsr_command:main"]},
     classifiers=[
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",

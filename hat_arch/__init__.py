@@ -1,27 +1,25 @@
 """HAT, the Hybrid Attention Transformer, as a plugin of BasicSR.
 
-Importing this package makes BasicSR importable on current PyTorch and Python, and puts HAT's network, model and data
+Importing this package makes BasicSR importable on current PyTorch and Python, and puts HAT's network, models and data
 sets into BasicSR's registries.
 """
 
-from . import ctrl_c
+from .compat import importable
 
-ctrl_c.answer_in_a_line()
-
-from . import basicsr_compat  # noqa: E402
-
-basicsr_compat.make_importable()
+importable.make_importable()
 
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY  # noqa: E402
 
 from .archs.hat_arch import HAT  # noqa: E402
 from .archs.multi_task_arch import MultiTaskHAT  # noqa: E402
+from .archs.presets import hat, hat_l, hat_s  # noqa: E402
+from .compat.registration import register  # noqa: E402
 from .data.bicubic_dataset import BicubicLRDataset, ImageNetPairedDataset  # noqa: E402
 from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
 from .data.paired_dataset import SeededPairedDataset  # noqa: E402
-from .models.hat_model import HATModel  # noqa: E402
-from .models.multi_task_model import MultiTaskHATModel  # noqa: E402
-from .registration import register  # noqa: E402
+from .inference.upscaler import Upscaler  # noqa: E402
+from .training.hat_model import HATModel  # noqa: E402
+from .training.multi_task_model import MultiTaskHATModel  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,6 +31,10 @@ __all__ = [
     "MultiTaskHAT",
     "MultiTaskHATModel",
     "SeededPairedDataset",
+    "Upscaler",
+    "hat",
+    "hat_l",
+    "hat_s",
 ]
 
 for arch in (HAT, MultiTaskHAT):

@@ -1,13 +1,5 @@
-import logging
-import os
-import sys
+"""``python -m hat_arch``: the ``basicsr`` command for launchers, which start modules (``torchrun -m hat_arch …``)."""
 
-from .cli import main
+from .cli import command
 
-code = main()
-if "--launcher" in sys.argv:  # one of several processes: threads of Gloo may abort an interpreter that ends by and by
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-sys.exit(code)
+command()

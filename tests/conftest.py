@@ -38,6 +38,15 @@ def options(demo_data: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
+def beside_demo_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_data: Path) -> Path:
+    """The test's own folder, as the current one, with ``datasets/demo``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/demo").symlink_to(demo_data)
+    return tmp_path
+
+
+@pytest.fixture
 def write_options(tmp_path: Path) -> Callable[..., Path]:
     def write(opt: dict[str, Any] | str, name: str = "tiny.yml") -> Path:
         file = tmp_path / name

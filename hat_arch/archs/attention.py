@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 from torch.nn import functional as F
+
+from .strips import is_traced
 
 SCORES_IN_CACHE = 2**22  # bytes of attention weights that are worked on at a time on a CPU
 
@@ -34,11 +36,11 @@ def fast_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, 
     * CUDA and others: PyTorch's fused attention, which has a gradient of the bias there.
     * CPU: `_ChunkedAttention`, since PyTorch's fused CPU kernel has no gradient of the bias, and in bf16 takes twice as
       long as two matrix products with a softmax between them.
-    * With dropout, or for compilers on a CPU, the plain formula.
+    * On a CPU with dropout, in compilers, tracers and `torch.func`, and for forward-mode gradients, the plain formula.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, bias[None], drop, scale=scale)
-    if drop or torch.compiler.is_compiling():
+    if drop or is_traced() or any(forward_ad.unpack_dual(z).tangent is not None for z in (q, k, v, bias)):
         return attention(q, k, v, bias, scale, drop)
     return _ChunkedAttention.apply(q, k, v, bias, scale)
 
@@ -46,8 +48,8 @@ def fast_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, 
 class _ChunkedAttention(torch.autograd.Function):
     """Attention on a CPU, a few windows at a time, so that their weights stay in the cache and none are kept.
 
-    The backward pass computes the weights again. Both write into one buffer over and over: fresh memory of that size
-    would be taken from the system, and cleared by it, for each chunk.
+    The backward pass computes the weights again, and if it is to be differentiated itself, by the plain formula. Both
+    passes use one buffer for all chunks: the system would clear fresh memory of that size for each.
     """
 
     @staticmethod
@@ -64,9 +66,13 @@ class _ChunkedAttention(torch.autograd.Function):
             return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias = ctx.saved_tensors
+        if torch.is_grad_enabled():  # second derivatives are wanted
+            learning = [z for z in ctx.saved_tensors if z.requires_grad]
+            out = attention(q, k, v, bias, ctx.scale)
+            grads = iter(torch.autograd.grad(out, learning, grad, create_graph=True))
+            return *(next(grads) if z.requires_grad else None for z in ctx.saved_tensors), None
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         dbias = None
         if ctx.needs_input_grad[3]:
@@ -86,7 +92,10 @@ class _ChunkedAttention(torch.autograd.Function):
 
 
 def _chunks(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]:
-    """Ranges of windows, and their attention weights ``(windows · heads, n, m)``, valid until the next is asked for."""
+    """Ranges of windows, and their attention weights ``(windows · heads, n, m)``.
+
+    The weights share one buffer: those of a range are overwritten by the next.
+    """
     size = max(1, SCORES_IN_CACHE // (bias.numel() * q.element_size()))
     size = -(-len(q) // -(-len(q) // size))  # chunks alike
     buffer = bias.new_empty(size, *bias.shape)

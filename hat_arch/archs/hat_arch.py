@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .layers import ChannelAttention, DropPath, Mlp, add, join, pad_to_multiple, strips, upsampling
+from .layers import ChannelAttention, DropPath, Mlp, pad_to_multiple, upsampling
+from .strips import add, join, saves_memory, saving_memory, strips
 from .window_attention import (
     Attention,
     WindowAttention,
+    as_computed,
     overlap_size,
     overlapping_windows,
     relative_position_index,
@@ -30,6 +33,7 @@ from .window_attention import (
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
 RECONSTRUCTION_REACH = 3  # rows of its input that an output pixel depends on, above and below, at any scale
 RECONSTRUCTED_ROWS = 32  # at a time, or a multiple
+NormLayer = Callable[[int], nn.Module]
 
 
 class CAB(nn.Module):
@@ -51,7 +55,13 @@ class CAB(nn.Module):
 
 
 class HAB(nn.Module):
-    """Hybrid attention block (paper equation 3): ``(S)W-MSA + α · CAB``, then an MLP, both residual."""
+    """Hybrid attention block (paper equation 3): ``(S)W-MSA + α · CAB``, then an MLP, both residual.
+
+    Args:
+        cab: arguments of `CAB` after the first; None leaves it out.
+        attention: arguments of `Attention` by name.
+        The others are those of `HAT`.
+    """
 
     def __init__(
         self,
@@ -59,27 +69,20 @@ class HAB(nn.Module):
         num_heads: int,
         window_size: int,
         shift_size: int,
-        compress_ratio: int,
-        squeeze_factor: int,
+        drop_path: float,
+        cab: tuple[int, int, bool] | None,
         conv_scale: float,
         mlp_ratio: float,
-        qkv_bias: bool,
-        qk_scale: float | None,
         drop: float,
-        attn_drop: float,
-        drop_path: float,
-        norm_layer: Callable[[int], nn.Module],
-        use_cab: bool,
-        use_channel_attention: bool,
+        norm_layer: NormLayer,
+        **attention: Any,
     ) -> None:
         super().__init__()
         self.shift_size = shift_size
         self.conv_scale = conv_scale
         self.norm1 = norm_layer(dim)
-        self.attn = WindowAttention(
-            dim, window_size, num_heads, qkv_bias=qkv_bias, qk_scale=qk_scale, attn_drop=attn_drop, proj_drop=drop
-        )
-        self.conv_block = CAB(dim, compress_ratio, squeeze_factor, use_channel_attention) if use_cab else None
+        self.attn = WindowAttention(dim, window_size, num_heads, proj_drop=drop, **attention)
+        self.conv_block = None if cab is None else CAB(dim, *cab)
         self.norm2 = norm_layer(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), drop)
         self.drop_path = DropPath(drop_path)
@@ -103,12 +106,11 @@ class OCAB(Attention):
         window_size: int,
         overlap_ratio: float,
         mlp_ratio: float,
-        qkv_bias: bool,
-        qk_scale: float | None,
-        norm_layer: Callable[[int], nn.Module],
+        norm_layer: NormLayer,
+        **attention: Any,
     ) -> None:
         key_size = overlap_size(window_size, overlap_ratio)
-        super().__init__(dim, num_heads, window_size + key_size - 1, qkv_bias, qk_scale)
+        super().__init__(dim, num_heads, window_size + key_size - 1, **attention)
         self.window_size = window_size
         self.key_size = key_size
         self.norm1 = norm_layer(dim)
@@ -120,26 +122,32 @@ class OCAB(Attention):
         return add(x, self.mlp(self.norm2(x)))
 
     def cross_attention(self, x: Tensor, index: Tensor) -> Tensor:
-        """Attention from each window to the key window around it (paper equation 5); beyond the map are zeros."""
+        """Attention from each window to the key window around it (paper equation 5); beyond the map are zeros.
+
+        Args:
+            x: ``(B, H, W, C)``, H and W multiples of the window size.
+            index: ``(n, m)`` from `relative_position_index`; negative rows count from the end of the table.
+        """
         before = (self.key_size - self.window_size) // 2
         after = self.key_size - self.window_size - before
         height = x.shape[1]
-        bias = self.position_bias(index)
+        bias = as_computed(self.position_bias(index % len(self.relative_position_bias_table)))
+        project_in, project_out = self.input_projection(), self.output_projection()
 
         def attended(i: int, j: int) -> Tensor:
             top, bottom = max(0, i - before), min(height, j + after)
-            q, k, v = self.project_qkv(x[:, top:bottom]).chunk(3, -1)
+            q, k, v = project_in(x[:, top:bottom]).chunk(3, -1)
             q = window_partition(q[:, i - top : j - top], self.window_size)
             margins = (0, 0, before, after, before - (i - top), after - (bottom - j))
             k, v = (overlapping_windows(F.pad(z, margins), self.window_size, self.key_size) for z in (k, v))
             out = self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), bias)
-            return window_reverse(self.project_out(out), self.window_size, len(x), j - i, x.shape[2])
+            return window_reverse(project_out(out), self.window_size, len(x), j - i, x.shape[2])
 
         return join((attended(i, j) for i, j in strips(x, self.window_size)), height)
 
 
 class HybridGroup(nn.Module):
-    """The blocks of one RHAG, a level of its own only in the names of the weights."""
+    """The blocks of one RHAG. It is a module of its own since the official weights are named so."""
 
     def __init__(self, blocks: Sequence[HAB], overlap_attn: OCAB | None, use_checkpoint: bool) -> None:
         super().__init__()
@@ -173,7 +181,7 @@ class RHAG(nn.Module):
 
 
 def residual_conv(dim: int, resi_connection: str) -> nn.Module:
-    """What closes a residual connection: ``1conv`` (paper) or ``identity``."""
+    """The layer before a residual connection's sum: ``1conv``, a 3×3 convolution (paper), or ``identity``."""
     if resi_connection not in ("1conv", "identity"):
         raise ValueError(f"resi_connection is {resi_connection!r}; it may be '1conv' or 'identity'")
     return nn.Conv2d(dim, dim, 3, 1, 1) if resi_connection == "1conv" else nn.Identity()
@@ -223,7 +231,7 @@ class HAT(nn.Module):
         upscale: 1, 2, 3, 4 or 8.
         img_range: factor on the image, values 0 to 1, inside the network.
         upsampler: ``pixelshuffle``.
-        resi_connection: what closes a residual connection, ``1conv`` or ``identity``.
+        resi_connection: the layer before a residual connection's sum, ``1conv`` or ``identity``.
         use_cab, use_ocab, use_channel_attention: the paper's ablations; False leaves that part out.
 
     Raises:
@@ -249,7 +257,7 @@ class HAT(nn.Module):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
-        norm_layer: Callable[[int], nn.Module] = nn.LayerNorm,
+        norm_layer: NormLayer = nn.LayerNorm,
         ape: bool = False,
         patch_norm: bool = True,
         use_checkpoint: bool = False,
@@ -276,6 +284,7 @@ class HAT(nn.Module):
             if used and not low <= value <= high:
                 raise ValueError(f"{name} is {value}; it may be {low} to {high}")
         self.window_size = window_size
+        self.in_chans = in_chans
         self.upscale = upscale
         self.img_range = img_range
 
@@ -298,34 +307,17 @@ class HAT(nn.Module):
         self.pos_drop = nn.Dropout(drop_rate)
 
         drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        cab = (compress_ratio, squeeze_factor, use_channel_attention) if use_cab else None
+        shared: tuple[Any, ...] = cab, conv_scale, mlp_ratio, drop_rate, norm_layer
+        attention: dict[str, Any] = {"qkv_bias": qkv_bias, "qk_scale": qk_scale}
         self.layers = nn.ModuleList()
         for depth, heads in zip(depths, num_heads):
+            sizes = embed_dim, heads, window_size
             blocks = [
-                HAB(
-                    embed_dim,
-                    heads,
-                    window_size,
-                    shift_size=shift if i % 2 else 0,
-                    compress_ratio=compress_ratio,
-                    squeeze_factor=squeeze_factor,
-                    conv_scale=conv_scale,
-                    mlp_ratio=mlp_ratio,
-                    qkv_bias=qkv_bias,
-                    qk_scale=qk_scale,
-                    drop=drop_rate,
-                    attn_drop=attn_drop_rate,
-                    drop_path=next(drop_paths),
-                    norm_layer=norm_layer,
-                    use_cab=use_cab,
-                    use_channel_attention=use_channel_attention,
-                )
+                HAB(*sizes, shift if i % 2 else 0, next(drop_paths), *shared, attn_drop=attn_drop_rate, **attention)
                 for i in range(depth)
             ]
-            overlap_attn = None
-            if use_ocab:
-                overlap_attn = OCAB(
-                    embed_dim, heads, window_size, overlap_ratio, mlp_ratio, qkv_bias, qk_scale, norm_layer
-                )
+            overlap_attn = OCAB(*sizes, overlap_ratio, mlp_ratio, norm_layer, **attention) if use_ocab else None
             group = HybridGroup(blocks, overlap_attn, use_checkpoint)
             self.layers.append(RHAG(embed_dim, group, resi_connection))
         self.norm = norm_layer(embed_dim)
@@ -335,6 +327,7 @@ class HAT(nn.Module):
         self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, num_feat, 3, 1, 1), nn.LeakyReLU())
         self.upsample = upsampling(upscale, num_feat)
         self.conv_last = nn.Conv2d(num_feat, in_chans, 3, 1, 1)
+        self.reconstruction_as_built = self._reconstruction()
         self.apply(self._init_weights)
         if self.absolute_pos_embed is not None:
             nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
@@ -346,6 +339,11 @@ class HAT(nn.Module):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
+    def _reconstruction(self) -> str:
+        """The layers that follow the groups, with their settings."""
+        return repr([self.conv_before_upsample, self.upsample, self.conv_last])
+
+    @saving_memory
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges images.
 
@@ -355,10 +353,10 @@ class HAT(nn.Module):
         Returns:
             ``(B, in_chans, H · upscale, W · upscale)``, not clamped.
         """
-        if x.dim() != 4 or x.shape[1] != self.conv_first.in_channels:
-            raise ValueError(f"expected (B, {self.conv_first.in_channels}, H, W), got {tuple(x.shape)}")
+        if x.dim() != 4 or x.shape[1] != self.in_chans:
+            raise ValueError(f"expected (B, {self.in_chans}, H, W), got {tuple(x.shape)}")
         h, w = x.shape[-2:]
-        x = pad_to_multiple(x, self.window_size).contiguous(memory_format=torch.channels_last)
+        x = pad_to_multiple(x, self.window_size).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels last
         mean = self.mean.to(x.dtype)
         x = (x - mean) * self.img_range
         x = self.conv_first(x)
@@ -370,7 +368,10 @@ class HAT(nn.Module):
         """The groups: ``(B, C, H, W)`` to the same, H and W multiples of the window size."""
         x = self.patch_embed(x.permute(0, 2, 3, 1).contiguous())
         if self.absolute_pos_embed is not None:
-            x = x + self._position_embedding(self.absolute_pos_embed, x)
+            pixels, (h, w) = self.absolute_pos_embed.shape[1], x.shape[1:3]
+            if pixels != h * w:
+                raise ValueError(f"with ape the (padded) image must have img_size's {pixels} pixels; it is {h}x{w}")
+            x = x + self.absolute_pos_embed.view(1, h, w, -1)
         x = self.pos_drop(x)
         for layer in self.layers:
             x = layer(x, self.relative_position_index_SA, self.relative_position_index_OCA, self.shift_masks)
@@ -380,7 +381,8 @@ class HAT(nn.Module):
         """What follows the groups: ``(B, C, H, W)`` to ``(B, in_chans, H · upscale, W · upscale)``.
 
         In strips of rows as `strips` says, since its features grow with the square of the scale and would be most of
-        the memory. Neighbouring strips share as many rows as the convolutions reach, so the result is the same.
+        the memory. Neighbouring strips share as many rows as the convolutions reach, so the result is the same. Layers
+        that have been replaced may reach farther: then all rows go through at once.
         """
 
         def reconstructed(start: int, stop: int) -> Tensor:
@@ -388,13 +390,7 @@ class HAT(nn.Module):
             part = self.upsample(self.conv_before_upsample(x[:, :, top : stop + RECONSTRUCTION_REACH]))
             return self.conv_last(part)[:, :, (start - top) * self.upscale : (stop - top) * self.upscale]
 
-        ranges = strips(x.permute(0, 2, 3, 1), RECONSTRUCTED_ROWS)
+        ranges = [(0, x.shape[2])]
+        if saves_memory() and self._reconstruction() == self.reconstruction_as_built:
+            ranges = strips(x.permute(0, 2, 3, 1), RECONSTRUCTED_ROWS)
         return join((reconstructed(*rows) for rows in ranges), x.shape[2] * self.upscale, 2)
-
-    @staticmethod
-    def _position_embedding(embedding: Tensor, x: Tensor) -> Tensor:
-        _, h, w, c = x.shape
-        if embedding.shape[1] != h * w:
-            pixels = embedding.shape[1]
-            raise ValueError(f"with ape the (padded) image must have img_size's {pixels} pixels; it is {h}x{w}")
-        return embedding.view(1, h, w, c)

@@ -53,7 +53,7 @@ class MultiTaskHAT(HAT):
             ``(B, in_chans, H · upscale, W · upscale)``, or ``(B, in_chans, H · W · sum(scale²))``: the pixels of all
             tasks, one after the other.
         """
-        if x.shape[1] == self.conv_first.in_channels:
+        if x.shape[1] == self.in_chans:
             return super().forward(x)
         mean = self.mean.to(x.dtype)
         images = [(image - mean) * self.img_range for image in x.chunk(len(self.scales), 1)]

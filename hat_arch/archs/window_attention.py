@@ -6,13 +6,15 @@ Features arrive and leave as ``(B, H, W, C)``; windows exist only in here. Three
   then needs no mask per window: interior windows need none, and the last row, the last column and the corner share
   one mask each (`shift_masks`).
 * Attention is fused, or computed in chunks that stay in the cache (`fast_attention`), with bias and mask in one.
-* Fused kernels want head widths in multiples of 8, HAT has 30 or 24. Zero rows are added to the *weights* of the
-  projections (`Attention.project_qkv`), never to the activations: the result is the same.
+* Fused kernels want head widths in multiples of 8, HAT's is 30. Zero rows are added to the *weights* of the
+  projections (`Attention.input_projection`): the result is the same. Where a projection has been replaced, or has
+  hooks, it is called as it is, and zeros are added to its output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import fast_attention
-from .layers import join, strips
+from .strips import is_as_built, is_traced, join, strips
 
+Projection = Callable[[Tensor], Tensor]
 HEAD_DIM_MULTIPLE = 8
 MASK_VALUE = -100.0  # the value of the official code, kept for equal results
 
@@ -97,6 +100,18 @@ def overlapping_windows(x: Tensor, window_size: int, key_size: int) -> Tensor:
     return x.permute(2, 1, 0, 4, 5, 3).reshape(-1, key_size * key_size, x.shape[3])
 
 
+def is_plain_linear(layer: nn.Module) -> bool:
+    """Whether calling a layer is no more than `F.linear` with its weights."""
+    return type(layer) is nn.Linear and is_as_built(layer)
+
+
+def as_computed(x: Tensor) -> Tensor:
+    """``x`` in the type that autocast computes in, if it is on: cast once, not for each strip of the image."""
+    device = x.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return x.to(torch.get_autocast_dtype(device)) if autocast else x
+
+
 class Attention(nn.Module):
     """What self-attention and overlapping cross-attention share: projections and the relative position bias.
 
@@ -133,34 +148,39 @@ class Attention(nn.Module):
         self.proj_drop = nn.Dropout(proj_drop)
 
     def position_bias(self, index: Tensor) -> Tensor:
-        """Bias of each head for each query and key: ``(heads, n, m)``. A negative index counts from the end."""
-        return self.relative_position_bias_table.t()[:, index]
+        """Bias of each head for each query and key, ``(heads, n, m)``, from rows of the table (0 or more)."""
+        table = self.relative_position_bias_table.t()
+        if torch.is_grad_enabled():
+            return table[:, index]
+        return table.contiguous().index_select(1, index.flatten()).unflatten(1, index.shape)  # takes a quarter as long
 
-    def project_qkv(self, x: Tensor) -> Tensor:
-        """``(…, C)`` to ``(…, 3 · heads · d)``, where d is the head width with its padding."""
-        return F.linear(x, *self.padded_qkv())
+    def input_projection(self) -> Projection:
+        """`qkv` with padded heads: maps ``(…, C)`` to ``(…, 3 · heads · d)``, d being a multiple of 8."""
+        layer, extra = self.qkv, self.padding()
+        if not extra:
+            return layer
+        if not is_plain_linear(layer):
+            return lambda x: F.pad(layer(x).unflatten(-1, (-1, self.head_dim)), (0, extra)).flatten(-2)
+        weight = F.pad(layer.weight.unflatten(0, (-1, self.head_dim)), (0, 0, 0, extra)).flatten(0, 1)
+        bias = None if layer.bias is None else F.pad(layer.bias.unflatten(0, (-1, self.head_dim)), (0, extra)).flatten()
+        return partial(F.linear, weight=as_computed(weight), bias=bias)
 
-    def padded_qkv(self) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias of the joint projection, with zeros so that heads have a width that kernels want."""
-        extra = -self.head_dim % HEAD_DIM_MULTIPLE
-        weight: Tensor = self.qkv.weight
-        bias: Tensor | None = self.qkv.bias
-        if extra:
-            weight = F.pad(weight.view(3 * self.num_heads, self.head_dim, -1), (0, 0, 0, extra)).flatten(0, 1)
-            bias = None if bias is None else F.pad(bias.view(-1, self.head_dim), (0, extra)).flatten()
-        return weight, bias
+    def output_projection(self) -> Projection:
+        """`proj` for padded heads, then dropout: maps ``(…, heads · d)`` to ``(…, C)``."""
+        layer, extra = self.proj, self.padding()
+        if not extra:
+            return lambda x: self.proj_drop(layer(x))
+        if not is_plain_linear(layer):
+            heads = self.num_heads, self.head_dim + extra
+            return lambda x: self.proj_drop(layer(x.unflatten(-1, heads)[..., :-extra].flatten(-2)))
+        weight = as_computed(F.pad(layer.weight.unflatten(1, (-1, self.head_dim)), (0, extra)).flatten(1))
+        return lambda x: self.proj_drop(F.linear(x, weight, layer.bias))
 
-    def project_out(self, x: Tensor) -> Tensor:
-        """``(…, heads · d)`` to ``(…, C)``."""
-        return self.proj_drop(F.linear(x, *self.padded_proj()))
-
-    def padded_proj(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the output's projection, for the padded heads."""
-        extra = -self.head_dim % HEAD_DIM_MULTIPLE
-        weight: Tensor = self.proj.weight
-        if extra:
-            weight = F.pad(weight.view(len(weight), self.num_heads, self.head_dim), (0, extra)).flatten(1)
-        return weight, self.proj.bias
+    def padding(self) -> int:
+        """By how much heads are widened; not at all where a plain formula is recorded on a CPU, as by exporters."""
+        if self.relative_position_bias_table.device.type == "cpu" and is_traced():
+            return 0
+        return -self.head_dim % HEAD_DIM_MULTIPLE
 
     def split_heads(self, x: Tensor) -> Tensor:
         """``(N, n, heads · d)`` to ``(N, heads, n, d)``, a view."""
@@ -199,37 +219,41 @@ class WindowAttention(Attention):
         """
         bias = self.position_bias(index)
         height = x.shape[1]
+        attend = partial(self.attend_rows, self.input_projection(), self.output_projection(), shift)
         if not shift:
-            return join((self.attend_windows(x[:, i:j], bias) for i, j in strips(x, self.window_size)), height)
+            biases = [as_computed(bias)]
+            return join((attend(biases, x[:, i:j]) for i, j in strips(x, self.window_size)), height)
 
         wrapped = height - self.window_size + shift  # first of the rows that lie in the last row of windows
         upper, last_row = x[:, shift:wrapped], torch.cat([x[:, wrapped:], x[:, :shift]], 1)
-        biases = bias, bias + masks[0, 1]
+        biases = [as_computed(bias), as_computed(bias + masks[0, 1])]
+        biases_of_last_row = [as_computed(bias + mask) for mask in masks[1]]
 
         def parts() -> Iterator[Tensor]:
-            bottom, top = self.attend_shifted(last_row, shift, bias + masks[1, 0], bias + masks[1, 1]).split(
-                [height - wrapped, shift], 1
-            )
+            bottom, top = attend(biases_of_last_row, last_row).split([height - wrapped, shift], 1)
             yield top
             for i, j in strips(upper, self.window_size):
                 if j:
-                    yield self.attend_shifted(upper[:, i:j], shift, *biases)
+                    yield attend(biases, upper[:, i:j])
             yield bottom
 
         return join(parts(), height)
 
-    def attend_windows(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Attention within the windows of ``(B, h, W, C)``, h a multiple of the window size."""
-        q, k, v = self.project_qkv(window_partition(x, self.window_size)).chunk(3, -1)
-        out = self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), bias)
-        return window_reverse(self.project_out(out), self.window_size, *x.shape[:3])
+    def attend_rows(
+        self, project_in: Projection, project_out: Projection, shift: int, biases: Sequence[Tensor], x: Tensor
+    ) -> Tensor:
+        """Attention within the windows of whole rows of windows, with columns rolled by ``shift``.
 
-    def attend_shifted(self, x: Tensor, shift: int, bias: Tensor, bias_last_column: Tensor) -> Tensor:
-        """`attend_windows` with columns rolled by ``shift`` and a bias of its own for windows of the last column."""
-        windows = window_partition(x.roll(-shift, 2), self.window_size)
+        Args:
+            project_in, project_out: see `input_projection` and `output_projection`.
+            biases: ``(heads, n, n)``, of all windows; or, with a shift, of those in all columns but the last, and of
+                those in the last one.
+            x: ``(B, h, W, C)``, h and W multiples of the window size.
+        """
+        windows = window_partition(x.roll(-shift, 2) if shift else x, self.window_size)
         in_last_column = len(windows) * self.window_size // x.shape[2]
-        sizes = [len(windows) - in_last_column, in_last_column]
-        qkv = (self.split_heads(z).split(sizes) for z in self.project_qkv(windows).chunk(3, -1))
-        parts = zip(*qkv, (bias, bias_last_column))
-        out = join((self.attend(q, k, v, b) for q, k, v, b in parts if len(q)), len(windows), 0)
-        return window_reverse(self.project_out(out), self.window_size, *x.shape[:3]).roll(shift, 2)
+        sizes = [len(windows) - in_last_column, in_last_column] if shift else [len(windows)]
+        qkv = (self.split_heads(z).split(sizes) for z in project_in(windows).chunk(3, -1))
+        out = join((self.attend(q, k, v, bias) for q, k, v, bias in zip(*qkv, biases) if len(q)), len(windows), 0)
+        x = window_reverse(project_out(out), self.window_size, *x.shape[:3])
+        return x.roll(shift, 2) if shift else x

@@ -1,70 +1,92 @@
-"""The ``basicsr`` command. Each verb is a small module here that parses, calls the library and prints."""
+"""The ``basicsr`` command. Each command is a module here that parses, calls the library and prints.
+
+The modules import no library at their top, so that help and mistakes are answered at once.
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from .. import __version__, allocator, plugins
-from ..config import ConfigError
-from ..data.images import DataError
-from ..data.lmdb_store import FULL
-from ..inference.upscaler import UpscaleError
-from ..models.hat_model import TrainingError
-from ..models.training_state import CheckpointError
-from ..models.weights import WeightsError
-from . import bench, data, info, paper, report, run, upscale
+from ..utils import allocator
+from ..utils.errors import UserError
+from ..utils.files import FULL
+from . import bench, data, info, options, paper, report, run, upscale
+from .parser import Parser
 
 USER_ERROR = 2
-USER_ERRORS = (
-    ConfigError,
-    DataError,
-    CheckpointError,
-    TrainingError,
-    UpscaleError,
-    WeightsError,
-    plugins.PluginError,
-)
+
+
+class Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"hat_arch {version('hat-arch')}")
+        parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    """The parser of all commands; ``args.run(args)`` then runs the chosen one and returns its exit code."""
+    parser = Parser(
         prog="basicsr",
         description="Train, test and benchmark super-resolution networks with BasicSR; HAT is built in.",
         epilog="Start with: make demo. Each command explains itself: basicsr train --help",
     )
-    parser.add_argument("--version", action="version", version=f"hat_arch {__version__}")
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, upscale, report, data, paper, info, bench):
+    for module in (run, upscale, report, data, options, paper, info, bench):
         module.add_parser(commands)
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def command(load_library: Callable[[], object] | None = None) -> NoReturn:
+    """Runs the command of ``sys.argv`` as this process's program, and ends the process with its exit code."""
+    code = main(load_library=load_library)
+    if any(word.startswith("--launcher") for word in sys.argv):
+        # One of several processes. Threads of Gloo, PyTorch's library for messages between them, may still run, and
+        # abort the process (SIGABRT) while Python tears itself down. So that is left out once all output is written.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] | None = None) -> int:
     """Runs one command.
+
+    Args:
+        argv: the words after ``basicsr``; by default those of this process.
+        load_library: runs the ``__init__`` of `hat_arch`, if that was left out (see ``basicsr_command``); called only
+            for a command that needs it.
 
     Returns:
         Exit code: 0 done, 1 something is wrong (``doctor``) or not all could be done, 2 the user can mend it and was
         told how, 130 stopped by Ctrl-C, 141 the reader of its output (``| head``) has gone.
     """
-    args = build_parser().parse_args(argv)
+    after_stop = ""
     try:
-        allocator.keep()
-        args.installed_plugins, broken = plugins.load_installed()
-        for line in broken:
-            print(f"basicsr: {line}", file=sys.stderr)
-        plugins.load_local(getattr(args, "plugin", ()))
+        args = build_parser().parse_args(argv)
+        after_stop = getattr(args, "after_stop", "")
+        if getattr(args, "needs_library", True):
+            if load_library is not None:
+                load_library()
+            _load_plugins(args)
+            allocator.keep()
         code = args.run(args)
         sys.stdout.flush()
         return code
-    except USER_ERRORS as error:
-        print(f"basicsr: {error}", file=sys.stderr)
-        return USER_ERROR
+    except UserError as error:
+        problem = str(error)
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
             return 141
         if error.filename is not None:
             problem = f"{error.filename}: {error.strerror}"
@@ -72,15 +94,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             problem = "no space left on the disk; make room and repeat the command"
         else:
             raise
-        print(f"basicsr: {problem}", file=sys.stderr)
-        return USER_ERROR
     except KeyboardInterrupt:
-        print(f"basicsr: stopped{getattr(args, 'after_stop', '')}", file=sys.stderr)
+        print(f"basicsr: stopped{after_stop}", file=sys.stderr)
         return 130
+    print(f"basicsr: {problem}", file=sys.stderr)
+    return USER_ERROR
 
 
-def _nobody_reads() -> bool:
-    """Whether the pipe that standard output goes to is broken; if so, what is left is thrown away in silence."""
+def _load_plugins(args: argparse.Namespace) -> None:
+    """Imports the plugins of installed packages, listed in ``args.installed_plugins``, and those of ``--plugin``."""
+    from ..compat import plugins
+
+    args.installed_plugins, broken = plugins.load_installed()
+    for line in broken:
+        print(f"basicsr: {line}", file=sys.stderr)
+    plugins.load_local(getattr(args, "plugin", ()))
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads standard output any more; if so, what is still to be written goes nowhere, in silence."""
     output, poll = sys.stdout.fileno(), select.poll()
     poll.register(output, 0)
     if not any(event & select.POLLERR for _, event in poll.poll(0)):

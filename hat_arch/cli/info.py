@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import inspect
 import os
 import platform
 import shutil
 import sys
 
-import torch
-from basicsr.utils import registry
-
-from .. import basicsr_compat
+from .parser import add_plugin_option
 
 PACKAGES = ("hat-arch", "basicsr", "torch", "torchvision", "numpy", "opencv-python", "lmdb", "scipy", "scikit-image")
-REGISTRIES = (
-    registry.ARCH_REGISTRY,
-    registry.MODEL_REGISTRY,
-    registry.DATASET_REGISTRY,
-    registry.LOSS_REGISTRY,
-    registry.METRIC_REGISTRY,
-)
+REGISTRIES = ("ARCH_REGISTRY", "MODEL_REGISTRY", "DATASET_REGISTRY", "LOSS_REGISTRY", "METRIC_REGISTRY")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds ``archs`` and ``doctor``."""
     archs = commands.add_parser("archs", help="list what an option file can name as a type")
-    archs.add_argument("--plugin", action="append", default=[], help="file or module to import first")
+    add_plugin_option(archs)
     archs.set_defaults(run=list_registries)
     doctor = commands.add_parser("doctor", help="versions, devices, fixes in force, and what is wrong")
     doctor.set_defaults(run=examine)
 
 
 def list_registries(args: argparse.Namespace) -> int:
-    for names in REGISTRIES:
-        print(f"{names._name}s")
-        for name, cls in sorted(names, key=lambda item: item[0].lower()):
-            package = cls.__module__.partition(".")[0]
-            summary = (inspect.getdoc(cls) or "").split("\n")[0]
-            print(f"  {name:<32}{package:<14}{summary[:72]}")
+    """Prints every class and function of BasicSR's registries, with its package and its first line of documentation."""
+    from basicsr.utils import registry
+
+    for attribute in REGISTRIES:
+        entries = getattr(registry, attribute)
+        print(f"{entries._name}s")
+        for name, entry in sorted(entries, key=lambda item: item[0].lower()):
+            package = entry.__module__.partition(".")[0]
+            summary = inspect.cleandoc(entry.__doc__ or "").partition("\n")[0]  # its own: getdoc() takes that of a base
+            print(f"  {name:<32}{package:<14}{summary[:72]}".rstrip())
     return 0
 
 
 def examine(args: argparse.Namespace) -> int:
     """Prints what is installed and in force; returns 1 if something must be mended."""
+    import importlib.metadata
+
+    import torch
+
+    from ..compat import importable
+
     problems = []
     print(f"Python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
     for package in PACKAGES:
@@ -60,17 +61,12 @@ def examine(args: argparse.Namespace) -> int:
             print(f"GPU {i}: {torch.cuda.get_device_name(i)}, {memory:.0f} GiB")
     else:
         print("No GPU: everything runs on the CPU")
-        if shutil.which("nvidia-smi") and torch.version.cuda is None:
-            problems.append(
-                "this machine has an NVIDIA driver, but torch is a CPU build: install torch from pytorch.org"
-            )
-        elif shutil.which("nvidia-smi"):
-            problems.append(
-                f"torch was built for CUDA {torch.version.cuda}, which the NVIDIA driver here does not serve"
-            )
+        if shutil.which("nvidia-smi"):
+            built = f"for CUDA {torch.version.cuda}, too new for its driver" if torch.version.cuda else "for CPUs"
+            problems.append(f"this machine has an NVIDIA GPU, but torch is built {built}; take one from pytorch.org")
 
-    print("Fixes in force:" if basicsr_compat.ACTIVE else "No fixes needed")
-    for line in basicsr_compat.ACTIVE:
+    print("Fixes in force:" if importable.ACTIVE else "No fixes needed")
+    for line in importable.ACTIVE:
         print(f"  {line}")
     for line in args.installed_plugins:
         print(f"Plugin: {line}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import config
+from .parser import add_plugin_option
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds ``report``."""
     parser = commands.add_parser(
         "report",
         help="training curves and a comparison picture of a run",
@@ -16,12 +17,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file the run was trained with")
     parser.add_argument("--weights", metavar="FILE", help="default: experiments/NAME/models/net_g_latest.pth")
-    parser.add_argument("--plugin", action="append", default=[], help="file or module to import first")
+    add_plugin_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from .. import report
+    """Prints the PSNR of the validation images, and draws both pictures."""
+    from statistics import fmean
+
+    from .. import config
+    from ..training import report
 
     opt = config.load(args.opt, is_train=True)
     folder = Path("experiments") / opt["name"]
@@ -36,16 +41,13 @@ def run(args: argparse.Namespace) -> int:
     print(f"PSNR-Y on held-out images, {weights}")
     for c in comparisons:
         print(f"  {c.name:<16} bicubic {c.psnr_bicubic:.2f} dB   ours {c.psnr_ours:.2f} dB")
-    mean_bicubic = sum(c.psnr_bicubic for c in comparisons) / len(comparisons)
-    mean_ours = sum(c.psnr_ours for c in comparisons) / len(comparisons)
-    print(
-        f"  {'mean':<16} bicubic {mean_bicubic:.2f} dB   ours {mean_ours:.2f} dB   {mean_ours - mean_bicubic:+.2f} dB"
-    )
+    bicubic, ours = fmean(c.psnr_bicubic for c in comparisons), fmean(c.psnr_ours for c in comparisons)
+    print(f"  {'mean':<16} bicubic {bicubic:.2f} dB   ours {ours:.2f} dB   {ours - bicubic:+.2f} dB")
 
     picture, curves = folder / "comparison.png", folder / "curves.png"
     report.draw_comparison(comparisons, picture)
     print(picture)
-    if report.draw_curves(Path("tb_logger") / opt["name"], mean_bicubic, curves):
+    if report.draw_curves(Path("tb_logger") / opt["name"], bicubic, curves):
         print(curves)
     else:
         print("no curves: the run has no TensorBoard log (logger: use_tb_logger: true)")

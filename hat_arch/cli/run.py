@@ -1,4 +1,4 @@
-"""``basicsr train`` and ``basicsr test``."""
+"""``basicsr train`` and ``basicsr test``, in this process or, with ``--gpus N``, in N processes that it starts."""
 
 from __future__ import annotations
 
@@ -9,110 +9,113 @@ import signal
 import sys
 from pathlib import Path
 
-import torch
-from torch import distributed
-
-from .. import config, pipeline
-from ..data.parallel import cores
+from .options import option_file
+from .parser import add_plugin_option
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds ``train`` and ``test``."""
     for name, what, where in (
         ("train", "train a network as an option file says", "experiments"),
         ("test", "upscale and measure with a trained network", "results"),
     ):
         parser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}; writes to ./{where}/.")
-        parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML), see options/")
-        parser.add_argument(
-            "--launcher",
-            choices=["none", "pytorch", "slurm"],
-            default="none",
-            help="how several processes were started",
-        )
-        parser.add_argument(
-            "--gpus",
-            type=int,
-            metavar="N",
-            help="start N processes, one a GPU (on a machine without GPUs, N processes on the CPU)",
-        )
-        parser.add_argument(
-            "--auto_resume", action="store_true", help="go on from the newest state of the run, if there is one"
-        )
-        parser.add_argument("--debug", action="store_true", help="validate and save every 8 iterations")
-        parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
-        parser.add_argument(
-            "--dry_run",
-            action="store_true",
-            help="try the option file without data, in half a minute: all checks, then one step (of train) and a "
-            "validation with batch 1 on small made-up images; says what is missing, writes nothing",
-        )
-        parser.add_argument(
-            "--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="change options: train:ema_decay=0.999"
-        )
-        parser.add_argument(
-            "--plugin", action="append", default=[], help="file or module to import first, with networks of your own"
-        )
+        add = parser.add_argument
+        add("-opt", "--opt", required=True, metavar="FILE", help="option file: a path, or a name of basicsr options")
+        launchers = ["none", "pytorch", "slurm"]
+        add("--launcher", choices=launchers, default="none", help="how several processes were started")
+        per_gpu = "start N processes, one a GPU (on a machine without GPUs, N processes on the CPU)"
+        add("--gpus", type=int, metavar="N", help=per_gpu)
+        add("--auto_resume", action="store_true", help="go on from the newest state of the run, if there is one")
+        add("--debug", action="store_true", help="validate and save every 8 iterations")
+        add("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
+        add("--checked", action="store_true", help=argparse.SUPPRESS)  # set by --gpus: see `launch`
+        dry_run = "try the option file without data, in half a minute: all checks, then one step (of train) and a "
+        dry_run += "validation with batch 1 on small made-up images; says what is missing, writes nothing"
+        add("--dry_run", action="store_true", help=dry_run)
+        example = "change options: train:ema_decay=0.999"
+        add("--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help=example)
+        add_plugin_option(parser)
         parser.set_defaults(run=run, is_train=name == "train")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs BasicSR's training or test."""
+    import torch
+
+    from .. import config
+    from ..training import pipeline
+
+    args.opt = option_file(args.opt)
     if args.dry_run:
-        from .. import dry_run
+        from ..training import dry_run
 
         print(dry_run.dry_run(args.opt, args.is_train, args.force_yml))
         return 0
     if args.gpus is not None:
         return launch(args)
-    opt = config.load(args.opt, args.is_train, args.force_yml)
-    argv = ["-opt", args.opt, "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
-    argv += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag[2:])]
+    rank = _rank(args.launcher)
+    opt = config.load(args.opt, args.is_train, args.force_yml, build_networks=rank == 0 and not args.checked)
+    argv = ["-opt", args.opt, "--launcher", args.launcher, "--local_rank", str(args.local_rank), *_flags(args)]
     gpus = f" --gpus {os.environ['WORLD_SIZE']}" if args.launcher == "pytorch" else ""
     again = f"go on with: basicsr train -opt {args.opt}{gpus} --auto_resume"
     try:
         (pipeline.train if args.is_train else pipeline.test)(opt, argv, Path.cwd())
     except pipeline.Stopped as stopped:
-        if rank() == 0:
-            print(f"basicsr: {stopped}; {again}", file=sys.stderr)
+        if rank == 0:
+            _say(f"{stopped}; {again}")
         return 128 + stopped.signal
     except torch.cuda.OutOfMemoryError as error:
-        print(
-            f"basicsr: {str(error).splitlines()[0]}\n  lower datasets:train:batch_size_per_gpu, or set "
-            "train:accumulate, network_g:use_checkpoint: true (HAT), or train:precision: bf16",
-            file=sys.stderr,
-        )
+        remedy = "lower datasets:train:batch_size_per_gpu, or set train:accumulate, train:precision: bf16, or (HAT) "
+        _say(f"{str(error).splitlines()[0]}\n  {remedy}network_g:use_checkpoint: true")
         return 2
     except RuntimeError as error:
-        if isinstance(error, distributed.DistError) or "gloo" in str(error):
-            print(f"basicsr: process {rank()}: another process of this run has ended", file=sys.stderr)
-            return 1
-        if "DataLoader worker" not in str(error):
+        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+            _say(f"process {rank}: another process of this run has ended")
+        elif "DataLoader worker" in str(error):
+            remedy = f"if memory ran out, lower datasets:train:num_worker_per_gpu; {again}"
+            _say(f"{str(error).splitlines()[0]}\n  {remedy}")
+        else:
             raise
-        reason = str(error).splitlines()[0]
-        print(
-            f"basicsr: {reason}\n  if memory ran out, lower datasets:train:num_worker_per_gpu; {again}", file=sys.stderr
-        )
         return 1
     return 0
 
 
-def rank() -> int:
-    return int(os.environ.get("RANK", "0"))
+def _rank(launcher: str) -> int:
+    """Number of this process among those that the launcher started; 0 without one."""
+    variable = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}.get(launcher)
+    return int(os.environ.get(variable, "0")) if variable else 0
+
+
+def _say(line: str) -> None:
+    print(f"basicsr: {line}", file=sys.stderr)
+
+
+def _flags(args: argparse.Namespace) -> list[str]:
+    return [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag[2:])]
 
 
 def launch(args: argparse.Namespace) -> int:
-    """Starts one process a GPU with torch's elastic launcher, as ``torchrun`` does."""
+    """Starts ``--gpus`` processes of this command with torch's elastic launcher, as ``torchrun`` does.
+
+    Returns:
+        Exit code: 0, or that of the process that failed first; 128 + n if signal n ended the run.
+    """
+    import torch
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    from .. import config
+    from ..utils.machine import cores
+
     there = torch.cuda.device_count()
     if args.gpus < 1 or (there and args.gpus > there):
         raise config.ConfigError(f"--gpus {args.gpus}: there are {there} GPUs here")
+    config.load(args.opt, args.is_train, args.force_yml)  # here, so that its problems are printed once
     verb = "train" if args.is_train else "test"
-    config.load(args.opt, args.is_train, args.force_yml)  # complains once, not from every process
-    words = ["--standalone", "--nproc_per_node", str(args.gpus), "-m", "hat_arch", verb, "-opt", args.opt]
-    words += ["--launcher", "pytorch"]
-    words += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag[2:])]
+    words = ["--standalone", "--nproc_per_node", str(args.gpus), "-m", "hat_arch", verb, "-opt", args.opt, "--checked"]
+    words += ["--launcher", "pytorch", *_flags(args)]
     words += [word for plugin in args.plugin for word in ("--plugin", plugin)]
     words += ["--force_yml", *args.force_yml] if args.force_yml else []
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // args.gpus)))
@@ -120,22 +123,14 @@ def launch(args: argparse.Namespace) -> int:
     try:
         torchrun.main(words)
     except ChildFailedError as error:
-        # the one that was killed, rather than those that miss it or that the launcher ended
-        number, failure = min(error.failures.items(), key=lambda item: _rank_of_failure(item[1].exitcode))
-        code = failure.exitcode
-        how = f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
-        if code not in (130, 143):
-            again = (
-                f"; go on with: basicsr {verb} -opt {args.opt} --gpus {args.gpus} --auto_resume"
-                if args.is_train
-                else ""
-            )
-            print(f"basicsr: process {number} {how}; the others were stopped{again}", file=sys.stderr)
+        # The cause was killed; those that missed it have an exit code, those that the launcher ended got SIGTERM.
+        codes = {number: failure.exitcode for number, failure in error.failures.items()}
+        number, code = min(codes.items(), key=lambda item: (item[1] == -signal.SIGTERM, item[1] > 0))
+        if code not in (130, 143):  # Ctrl-C and SIGTERM, of which the processes have told themselves
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            again = f"; go on with: basicsr {verb} -opt {args.opt} --gpus {args.gpus} --auto_resume"
+            _say(f"process {number} ended with {how}; the others were stopped{again if args.is_train else ''}")
         return code if code > 0 else 1
     except SignalException as error:
         return 128 + error.sigval
     return 0
-
-
-def _rank_of_failure(exitcode: int) -> int:
-    return 2 if exitcode == -signal.SIGTERM else int(exitcode > 0)

@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .. import config
+from .parser import add_plugin_option
 
 if TYPE_CHECKING:
     from ..inference.upscaler import Upscaler
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds ``upscale``."""
     parser = commands.add_parser(
         "upscale",
         help="upscale an image or a folder with a trained network",
@@ -22,39 +23,27 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "exit code is 1.",
         epilog="basicsr upscale photos/ large/ --weights HAT_SRx4.pth",
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="image, or folder of images, with folders in it")
-    parser.add_argument("out", type=Path, metavar="OUT", help="image, or folder")
-    parser.add_argument(
-        "--weights", type=Path, required=True, metavar="FILE", help=".pth or .safetensors; HAT is recognised by it"
-    )
-    parser.add_argument("--param_key", metavar="KEY", help="which weights of it; default: params_ema, else params")
-    parser.add_argument("--arch_opt", type=Path, metavar="FILE", help="option file of a network that is no HAT")
-    parser.add_argument(
-        "--tile",
-        type=tile_side,
-        default="auto",
-        metavar="auto|whole|N",
-        help="pixels of IN a side of a tile, overlaps included; whole: exact; auto (default): whole if it fits the "
-        "free memory, else the largest tile that does",
-    )
-    parser.add_argument("--overlap", type=int, default=32, metavar="N", help="pixels that tiles share; default: 32")
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="tiles at a time; default: 1")
-    parser.add_argument(
-        "--precision",
-        choices=["auto", "fp32", "bf16", "fp16"],
-        default="auto",
-        help="auto (default): bf16 where the device is made for it, else fp32",
-    )
-    parser.add_argument("--self_ensemble", action="store_true", help="mean over 8 flips and turns, in 8 times the time")
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the network first; pays for many images on CUDA"
-    )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: CUDA if there is")
-    parser.add_argument(
-        "--format", choices=["png", "jpg", "webp"], help="of OUT (jpg: quality 95; webp: lossless); default: png"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="make again, and replace, what is there")
-    parser.add_argument("--plugin", action="append", default=[], help="file or module to import first")
+    add = parser.add_argument
+    add("source", type=Path, metavar="IN", help="image, or folder of images, with folders in it")
+    add("out", type=Path, metavar="OUT", help="image, or folder")
+    weights = ".pth or .safetensors; HAT is recognised by it"
+    add("--weights", type=Path, required=True, metavar="FILE", help=weights)
+    add("--param_key", metavar="KEY", help="which weights of it; default: params_ema, else params")
+    add("--arch_opt", type=Path, metavar="FILE", help="option file of a network that is no HAT")
+    tile = "pixels of IN a side of a tile, overlaps included; whole: exact; auto (default): whole if it fits the free "
+    tile += "memory, else the largest tile that does"
+    add("--tile", type=tile_side, default="auto", metavar="auto|whole|N", help=tile)
+    add("--overlap", type=int, default=32, metavar="N", help="pixels that tiles share; default: 32")
+    add("--batch", type=int, default=1, metavar="N", help="tiles at a time; default: 1")
+    precision = "auto (default): bf16 where the device is made for it, else fp32"
+    add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help=precision)
+    add("--self_ensemble", action="store_true", help="mean over 8 flips and turns, in 8 times the time")
+    add("--compile", action="store_true", help="compile the network first; pays for many images on CUDA")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: CUDA if there is")
+    formats = "of OUT (jpg: quality 95; webp: lossless); default: png"
+    add("--format", choices=["png", "jpg", "webp"], help=formats)
+    add("--overwrite", action="store_true", help="make again, and replace, what is there")
+    add_plugin_option(parser)
     parser.set_defaults(run=run, after_stop="; the same command goes on from there")
 
 
@@ -68,13 +57,15 @@ def tile_side(text: str) -> Literal["auto", "whole"] | int:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Upscales; returns 1 if some of the images could not be."""
+    from ..config import ConfigError
     from ..inference import files
 
     if args.overlap < 0 or args.batch < 1:
-        raise config.ConfigError(f"--overlap {args.overlap} --batch {args.batch}: must be 0 or more, and 1 or more")
-    made = files.targets(args.source, args.out, args.format)
+        raise ConfigError(f"--overlap {args.overlap} --batch {args.batch}: must be 0 or more, and 1 or more")
+    targets = files.targets(args.source, args.out, args.format)
     upscaler, channels = _upscaler(args)
-    outcome = files.upscale_files(upscaler, made, channels, args.overwrite)
+    outcome = files.upscale_files(upscaler, targets, channels, args.overwrite)
     there = f", {outcome.there_already:,} were there (--overwrite makes them again)" if outcome.there_already else ""
     images = "image" if outcome.written == 1 else "images"
     print(f"{outcome.written:,} {images} upscaled ×{upscaler.scale} to {args.out}{there}")
@@ -84,51 +75,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _upscaler(args: argparse.Namespace) -> tuple[Upscaler, int]:
-    """What upscales, and how many channels it takes."""
+    """What upscales, and how many channels its network takes."""
     import torch
 
+    from .. import config
     from ..inference.files import say
     from ..inference.upscaler import Upscaler
-    from ..inference.weights import load_network
+    from ..weights.load import load_network
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise config.ConfigError("--device cuda: PyTorch sees no CUDA device here")
     cuda = args.device != "cpu" and torch.cuda.is_available()
+    network: Any
     if args.arch_opt:
-        options, scale = _network(args.arch_opt)
-        network: Any = load_network(args.weights, args.param_key, options)
-        multiple = options.get("window_size", 1)
-        channels = options.get("in_chans", options.get("num_in_ch", 3))
+        section, scale = config.read_network(args.arch_opt)
+        network = load_network(args.weights, args.param_key, section)
+        multiple, channels = section.get("window_size", 1), section.get("in_chans", section.get("num_in_ch", 3))
     else:
         network = load_network(args.weights, args.param_key)
         multiple, scale, channels = network.window_size, network.upscale, network.conv_first.in_channels
-    upscaler = Upscaler(
-        network.to("cuda" if cuda else "cpu"),
-        scale,
-        multiple=multiple,
-        tile=args.tile,
-        overlap=args.overlap,
-        batch=args.batch,
-        precision=args.precision,
-        self_ensemble=args.self_ensemble,
-        compile=args.compile,
-        report=say,
-    )
-    return upscaler, channels
-
-
-def _network(file: Path) -> tuple[dict[str, Any], int]:
-    """``network_g`` and ``scale`` of an option file."""
-    from .. import config_checks as checks
-
-    opt, lines = config.read(file)
-    report = config.Report(file, lines)
-    network, scale = opt.get("network_g"), opt.get("scale")
-    if not isinstance(network, dict):
-        report.add(("network_g",), "is missing")
-    else:
-        checks.registered(checks.registry.ARCH_REGISTRY, ("network_g", "type"), network.get("type"), report)
-    if not isinstance(scale, int) or scale < 1:
-        report.add(("scale",), f"is {scale!r}; it must be a whole number, by how much the network enlarges")
-    report.raise_if_any()
-    return network, scale  # type: ignore[return-value]
+    names = ("tile", "overlap", "batch", "precision", "self_ensemble", "compile")
+    how = {name: getattr(args, name) for name in names}
+    return Upscaler(network.to("cuda" if cuda else "cpu"), scale, multiple=multiple, report=say, **how), channels

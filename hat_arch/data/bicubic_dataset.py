@@ -10,10 +10,11 @@ import numpy as np
 from basicsr.data.data_util import paths_from_lmdb
 from numpy.typing import NDArray
 
-from .folders import cut
-from .images import DataError, Image, ImageError, find
+from .images import DataError, Image, ImageError, find, mod_crop
+from .patches import Crop, to_tensor
+from .reader import ItemError, Reader
 from .resize import Region, imresize
-from .sampling import Crop, DrawnDataset, ItemError, Reader, to_tensor
+from .sampling import DrawnDataset
 
 
 class BicubicLRDataset(DrawnDataset):
@@ -30,8 +31,8 @@ class BicubicLRDataset(DrawnDataset):
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         root = opt["dataroot_gt"]
-        self.reader = Reader({"gt": root}, opt["io_backend"])
-        if self.reader.is_lmdb:
+        self.reader = Reader(root, opt["io_backend"])
+        if opt["io_backend"]["type"] == "lmdb":
             self.paths = paths_from_lmdb(root)
         elif opt.get("meta_info_file") is not None:
             lines = Path(opt["meta_info_file"]).read_text(encoding="utf-8").splitlines()
@@ -45,37 +46,41 @@ class BicubicLRDataset(DrawnDataset):
         return len(self.paths)
 
     def name_of(self, index: int) -> str:
-        return self.reader.name("gt", self.paths[index])
+        return self.reader.name(self.paths[index])
 
-    def fit(self, gt: Image, index: int) -> NDArray:
+    def item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        return self.make_pair(self.reader.image(self.paths[index]), index, rng)
+
+    def make_pair(self, image: Image, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """The item that ``image``, number ``index``, gives: a random patch for training, else all of it."""
+        opt, scale, path = self.opt, self.opt["scale"], self.paths[index]
+        gt = self.make_gt(image, index)
+        height, width = gt.shape[0] // scale, gt.shape[1] // scale
+        if self.is_train:
+            crop = Crop(rng, (height, width), opt["gt_size"] // scale, opt)
+            lq = crop.augment(self.make_lq(gt, Region(crop.top, crop.left, crop.size, crop.size)))
+            gt = crop.augment(crop.cut(gt, scale))
+        else:
+            lq = self.make_lq(gt, Region(0, 0, height, width))
+        return {"lq": to_tensor(lq, opt), "gt": to_tensor(gt, opt), "lq_path": path, "gt_path": path}
+
+    def make_gt(self, image: Image, index: int) -> NDArray:
         """The image that patches are cut from: its sides are multiples of the scale."""
-        try:
-            gt = cut(gt, self.opt["scale"], self.name_of(index))
-        except ImageError as error:
-            raise ItemError(str(error)) from error
+        gt = self.mod_crop(image, index)
         if self.is_train and min(gt.shape[:2]) < self.opt["gt_size"]:
             raise ItemError(f"{self.name_of(index)}: is smaller than gt_size {self.opt['gt_size']}")
         return gt
 
-    def reduce(self, gt: NDArray, region: Region) -> NDArray:
+    def mod_crop(self, image: Image, index: int) -> Image:
+        """`hat_arch.data.images.mod_crop` to the scale; raises `ItemError`."""
+        try:
+            return mod_crop(image, self.opt["scale"], self.name_of(index))
+        except ImageError as error:
+            raise ItemError(str(error)) from error
+
+    def make_lq(self, gt: NDArray, region: Region) -> NDArray:
         """A part of the LR."""
         return imresize(gt, 1 / self.opt["scale"], convention="uint8", region=region)
-
-    def item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        return self.pair(self.reader.image("gt", self.paths[index]), index, rng)
-
-    def pair(self, image: Image, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """The item that image ``index`` makes."""
-        opt, scale, path = self.opt, self.opt["scale"], self.paths[index]
-        gt = self.fit(image, index)
-        height, width = gt.shape[0] // scale, gt.shape[1] // scale
-        if self.is_train:
-            crop = Crop(rng, (height, width), opt["gt_size"] // scale, opt)
-            lq = crop.turned(self.reduce(gt, Region(crop.top, crop.left, crop.size, crop.size)))
-            gt = crop.turned(crop.of(gt, scale))
-        else:
-            lq = self.reduce(gt, Region(0, 0, height, width))
-        return {"lq": to_tensor(lq, opt), "gt": to_tensor(gt, opt), "lq_path": path, "gt_path": path}
 
 
 class ImageNetPairedDataset(BicubicLRDataset):
@@ -85,15 +90,12 @@ class ImageNetPairedDataset(BicubicLRDataset):
     outside 0…1.
     """
 
-    def fit(self, gt: Image, index: int) -> NDArray:
-        scale, least = self.opt["scale"], self.opt["gt_size"] if self.is_train else self.opt["scale"]
-        height, width = (side - side % scale for side in gt.shape[:2])
-        image: NDArray = gt[:height, :width].astype(np.float32) / 255
-        if not image.size:
-            raise ItemError(f"{self.name_of(index)}: is {gt.shape[0]}x{gt.shape[1]}, smaller than {scale}x{scale}")
-        if min(height, width) < least:
-            image = cv2.resize(image, (max(width, least), max(height, least)))
-        return image
+    def make_gt(self, image: Image, index: int) -> NDArray:
+        gt: NDArray = self.mod_crop(image, index).astype(np.float32) / 255
+        (height, width), least = gt.shape[:2], self.opt["gt_size"]
+        if self.is_train and min(height, width) < least:
+            gt = cv2.resize(gt, (max(width, least), max(height, least)))
+        return gt
 
-    def reduce(self, gt: NDArray, region: Region) -> NDArray:
+    def make_lq(self, gt: NDArray, region: Region) -> NDArray:
         return imresize(gt, 1 / self.opt["scale"], region=region)

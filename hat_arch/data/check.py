@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import signal
+import os
+import pickle
+import re
+import subprocess
+import sys
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import lmdb
 
-from . import parallel
-from .folders import SubImages, partner
-from .images import DataError, ImageError, digest, find, read_bytes, verify
-from .lmdb_store import CHECKSUMS, META, read_recipe, read_records, to_name
-from .prepare import BENCHMARKS, DF2K_SOURCES, DF2K_SUB_IMAGES
+from ..utils.files import digest
+from .benchmark_sets import BENCHMARK_SETS
+from .images import DataError, ImageError, find, lq_name, read_bytes, verify
+from .lmdb_store import CHECKSUMS, META, read_records, size_when_whole, to_name
+from .parallel import map_images
+from .prepare import DF2K_SOURCES, DF2K_SUB_IMAGES
+from .recipes import read_recipe
+from .sub_images import SubImages
 
 
 @dataclass
@@ -23,164 +28,141 @@ class Contents:
 
     root: Path
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Path without suffix, or key → height and width."""
+    """Name of an image (path without suffix, or key) → height and width."""
     problems: list[str] = field(default_factory=list)
     """A line for each, naming the image."""
     notes: list[str] = field(default_factory=list)
-    """What may be meant."""
-    digests: dict[str, str] = field(default_factory=dict)
-    """Checksum of an image → its name."""
-
-    def seen(self, name: str, checksum: str) -> None:
-        """Notes images of the same bytes under two names."""
-        other = self.digests.setdefault(checksum, name)
-        if other != name:
-            self.notes.append(f"{self.root}: '{name}' is the same as '{other}'")
+    """What may be meant so: a line for each."""
 
 
 def contents(root: Path) -> Contents:
-    """Reads and verifies all of a folder or LMDB store.
+    """Reads and verifies all images of a folder or LMDB store.
 
     Raises:
-        DataError: there is no such folder, or no image in it.
+        DataError: there is no such folder or store, or no image in it.
     """
-    found = _guarded(root) if root.suffix == ".lmdb" else _folder(root)
-    _count(found)
+    found = _read_store_apart(root) if root.suffix == ".lmdb" else _read_folder(root)
+    _check_count(found)
     return found
 
 
-def _folder(root: Path) -> Contents:
+def _read_folder(root: Path) -> Contents:
     found = Contents(root)
     files: dict[str, Path] = {}
 
-    def examine(path: Path) -> tuple[int, int, str]:
-        data = read_bytes(path)
-        header = verify(data, path)
-        return header.height, header.width, digest(data)
+    def examine(path: Path) -> tuple[int, int]:
+        header = verify(read_bytes(path), path)
+        return header.height, header.width
 
-    for path, (height, width, checksum) in parallel.run(
-        examine, find(root), found.problems, label=f"check {root.name}"
-    ):
+    for path, size in map_images(examine, find(root), found.problems, f"check {root.name}"):
         name = path.relative_to(root).with_suffix("").as_posix()
-        if name in files:
-            found.problems.append(f"{root}: {files[name].name} and {path.name} have the same name")
-        files[name] = path
-        found.sizes[name] = height, width
-        found.seen(name, checksum)
+        other = files.setdefault(name, path)
+        if other is not path:
+            found.problems.append(f"{root}: {other.name} and {path.name} have the same name")
+        found.sizes[name] = size
     return found
 
 
-def _guarded(root: Path) -> Contents:
-    """`_store` in a process of its own, since LMDB may crash on a damaged file."""
+def _read_store_apart(root: Path) -> Contents:
+    """`read_store` in a process of its own, since LMDB may crash on a damaged file."""
     if not root.is_dir():
         raise DataError(f"{root}: no such store")
-    context = get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_store, args=(root, sender), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        process.join()
-        problem = f"{root}/data.mdb: is damaged (reading it ended with signal {-(process.exitcode or 0)}); make it anew"
-        return Contents(root, problems=[problem])
+    command = [sys.executable, "-m", "hat_arch.data.check", str(root)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # in a session of its own, so that Ctrl-C comes to this process alone, which then ends the other
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            output, _ = process.communicate()
+        finally:
+            process.kill()
+    if process.returncode < 0:
+        crash = f"reading it ended with signal {-process.returncode}"
+        return Contents(root, problems=[f"{root}/data.mdb: is damaged ({crash}); make the store anew"])
+    return pickle.loads(output)
 
 
-def _send_store(root: Path, sender: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle; it ends this process with itself
-    sender.send(_store(root))
-
-
-def _store(root: Path) -> Contents:
+def read_store(root: Path) -> Contents:
+    """Reads and verifies all images of an LMDB store. May crash if ``data.mdb`` is damaged."""
     found = Contents(root)
-    for needed in ("data.mdb", META):
-        if not (root / needed).is_file():
-            found.problems.append(f"{root}: has no {needed}; make the store anew")
-    if found.problems:
+    missing = [name for name in ("data.mdb", META) if not (root / name).is_file()]
+    found.problems += [f"{root}: has no {name}; make the store anew" for name in missing]
+    if missing:
         return found
     try:
         with lmdb.open(str(root), readonly=True, lock=False, readahead=False) as environment:
-            there = environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
-            size = (root / "data.mdb").stat().st_size
-            if size < there:  # to read on would be a bus error
-                found.problems.append(
-                    f"{root}/data.mdb: is truncated ({size:,} of {there:,} bytes); make the store anew"
-                )
-                return found
-            _entries(environment, found)
+            size, whole = (root / "data.mdb").stat().st_size, size_when_whole(environment)
+            if size < whole:  # to read on would be a bus error
+                truncated = f"is truncated ({size:,} of {whole:,} bytes)"
+                found.problems.append(f"{root}/data.mdb: {truncated}; make the store anew")
+            else:
+                _check_images(environment, _check_keys(environment, found), found)
     except lmdb.Error as error:
         found.problems.append(f"{root}/data.mdb: is damaged ({error}); make the store anew")
     return found
 
 
-def _entries(environment: lmdb.Environment, found: Contents) -> None:
+def _check_keys(environment: lmdb.Environment, found: Contents) -> dict[str, tuple[int, int] | None]:
+    """Compares the keys of a store with its lists.
+
+    Returns:
+        Key of every image that is stored and listed → height and width, None if ``meta_info.txt`` does not tell.
+    """
+    root, problems = found.root, found.problems
     listed: dict[str, tuple[int, int] | None] = {}
-    for number, line in enumerate((found.root / META).read_text(encoding="utf-8").splitlines(), 1):
-        key, size = _parse_meta(line)
+    for number, line in enumerate((root / META).read_text(encoding="utf-8").splitlines(), 1):
+        key, _, rest = line.strip().partition(".")  # such as 0001.png (480,480,3) 1
         if key in listed:
-            found.problems.append(f"{found.root}/{META}, line {number}: '{key}' is listed twice")
-        listed[key] = size
+            problems.append(f"{root}/{META}, line {number}: '{key}' is listed twice")
+        size = re.search(r" \((\d+),(\d+)", rest)
+        listed[key] = (int(size[1]), int(size[2])) if size else None
     with environment.begin() as transaction:
-        stored = {bytes(key).decode("utf-8", "backslashreplace") for key in transaction.cursor().iternext(values=False)}
-    found.problems += [
-        f"{found.root}: has no key '{key}', which {META} lists" for key in sorted(listed.keys() - stored)
-    ]
-    for key in sorted(stored - listed.keys()):
-        found.problems.append(f"{found.root}: key '{key}' is not in {META}, so that BasicSR would not see it")
-    records = read_records(found.root) or {}
-    for key in sorted((records.keys() - listed.keys()) - stored):
-        found.problems.append(f"{found.root}: has no key '{key}', which {CHECKSUMS} lists")
+        stored = {key.decode("utf-8", "backslashreplace") for key in transaction.cursor().iternext(values=False)}
+    recorded = read_records(root) or {}
+    for file, keys in ((META, listed.keys()), (CHECKSUMS, recorded.keys() - listed.keys())):
+        problems += [f"{root}: has no key '{key}', which {file} lists" for key in sorted(keys - stored)]
+    unseen = sorted(stored - listed.keys())
+    problems += [f"{root}: key '{key}' is not in {META}, so that BasicSR would not see it" for key in unseen]
+    return {key: listed[key] for key in sorted(listed.keys() & stored)}
 
-    def examine(key: str) -> tuple[int, int, str]:
+
+def _check_images(environment: lmdb.Environment, listed: dict[str, tuple[int, int] | None], found: Contents) -> None:
+    """Compares images with their checksums, or decodes them where the store has none."""
+    root, records = found.root, read_records(found.root) or {}
+
+    def examine(key: str) -> tuple[int, int]:
         with environment.begin() as transaction:
-            data = bytes(transaction.get(key.encode()) or b"")
-        checksum, record = digest(data), records.get(key)
+            data = transaction.get(key.encode()) or b""
+        record = records.get(key)
         if record is None:
-            header = verify(data, f"{found.root}: '{key}'")
-            return header.height, header.width, checksum
-        if record.digest != checksum:
-            raise ImageError(f"{found.root}: '{key}' is damaged (its checksum is {checksum}, not {record.digest})")
-        return record.height, record.width, checksum
+            header = verify(data, f"{root}: '{key}'")
+            return header.height, header.width
+        if record.digest != (checksum := digest(data)):
+            raise ImageError(f"{root}: '{key}' is damaged (its checksum is {checksum}, not {record.digest})")
+        return record.height, record.width
 
-    keys = sorted(listed.keys() & stored)
-    for key, (height, width, checksum) in parallel.run(examine, keys, found.problems, label=f"check {found.root.name}"):
-        found.sizes[key] = height, width
-        found.seen(key, checksum)
-        if listed[key] not in (None, (height, width)):
-            found.problems.append(f"{found.root}: '{key}' is {height}x{width}, and {META} says otherwise")
+    for key, size in map_images(examine, listed, found.problems, f"check {root.name}"):
+        found.sizes[key] = size
+        if listed[key] not in (None, size):
+            found.problems.append(f"{root}: '{key}' is {size[0]}x{size[1]}, and {META} says otherwise")
 
 
-def _parse_meta(line: str) -> tuple[str, tuple[int, int] | None]:
-    """Key and size of a line such as ``0001.png (480,480,3) 1``."""
-    key, _, rest = line.strip().partition(".")
-    _, _, rest = rest.partition("(")
-    try:
-        height, width = rest.partition(")")[0].split(",")[:2]
-        return key, (int(height), int(width))
-    except ValueError:
-        return key, None
-
-
-def _count(found: Contents) -> None:
-    """The number of images, where it is known."""
-    count, recipe = len(found.sizes), read_recipe(found.root)
-    as_df2k = all(recipe.get(key) == value for key, value in vars(SubImages()).items())
+def _check_count(found: Contents) -> None:
+    """Compares the number of images with that of DF2K, or of the benchmark that the folder is named after."""
+    root, count, recipe = found.root, len(found.sizes), read_recipe(found.root)
+    as_df2k = all(recipe.get(option) == pixels for option, pixels in vars(SubImages()).items())
     if recipe.get("made_by") == "prepare df2k" and as_df2k:
-        if recipe["sources"] == DF2K_SOURCES and count != DF2K_SUB_IMAGES:
-            found.problems.append(f"{found.root}: has {count:,} sub-images; DF2K has {DF2K_SUB_IMAGES:,}")
-        elif recipe["sources"] != DF2K_SOURCES:
-            found.notes.append(
-                f"{found.root}: was made from {recipe['sources']:,} images; DF2K has {DF2K_SOURCES:,} (DIV2K 800, "
-                "Flickr2K 2,650)"
-            )
-    for name, (expected, _) in BENCHMARKS.items():
-        if found.root.parent.name == name and count != expected:
-            found.problems.append(f"{found.root}: has {count} images; {name} has {expected}")
+        if recipe["sources"] != DF2K_SOURCES:
+            there = f"was made from {recipe['sources']:,} images"
+            found.notes.append(f"{root}: {there}; DF2K has {DF2K_SOURCES:,} (DIV2K 800, Flickr2K 2,650)")
+        elif count != DF2K_SUB_IMAGES:
+            found.problems.append(f"{root}: has {count:,} sub-images; DF2K has {DF2K_SUB_IMAGES:,}")
+    for benchmark in BENCHMARK_SETS:
+        if root.parent.name == benchmark.folder and count != benchmark.images:
+            found.problems.append(f"{root}: has {count} images; {benchmark.name} has {benchmark.images}")
 
 
 def pairs(gt: Contents, lq: Contents, scale: int, template: str = "{}") -> list[str]:
-    """Problems of a paired set: an image without partner, or a GT that is not ``scale`` times the LR.
+    """Problems of a paired set: an image without partner, or a GT that is not ``scale`` times its LR.
 
     Args:
         gt: ground truth.
@@ -190,14 +172,20 @@ def pairs(gt: Contents, lq: Contents, scale: int, template: str = "{}") -> list[
     """
     problems, partners = [], set()
     for name, (height, width) in gt.sizes.items():
-        other = partner(name, template)
-        partners.add(other)
-        if other not in lq.sizes:
-            problems.append(f"{lq.root}: has no '{other}', the LR of '{to_name(name)}' in {gt.root}")
-        elif (height, width) != tuple(side * scale for side in lq.sizes[other]):
-            h, w = lq.sizes[other]
-            problems.append(
-                f"{gt.root}: '{name}' is {height}x{width}, its LR in {lq.root} is {h}x{w}: not {scale} times smaller"
-            )
+        partner = lq_name(name, template)
+        partners.add(partner)
+        if partner not in lq.sizes:
+            problems.append(f"{lq.root}: has no '{partner}', the LR of '{to_name(name)}' in {gt.root}")
+            continue
+        h, w = lq.sizes[partner]
+        if (height, width) != (h * scale, w * scale):
+            sizes = f"is {height}x{width}, its LR in {lq.root} is {h}x{w}"
+            problems.append(f"{gt.root}: '{name}' {sizes}: not {scale} times smaller")
     problems += [f"{gt.root}: has no GT for '{name}' in {lq.root}" for name in lq.sizes.keys() - partners]
     return problems
+
+
+if __name__ == "__main__":  # see `_read_store_apart`
+    from hat_arch.data.check import read_store  # whose `Contents` pickle by a name that the caller knows
+
+    sys.stdout.buffer.write(pickle.dumps(read_store(Path(sys.argv[1]))))

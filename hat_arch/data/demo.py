@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import skimage.data
 
-from .folders import PNG_LEVEL, SubImages, cut, sub_image_name
-from .images import DataError, Image, encode
+from .images import PNG_LEVEL, DataError, Image, encode, mod_crop
 from .lmdb_store import write_store
 from .resize import imresize
+from .sub_images import SubImages, sub_image_name
 
 TRAIN = ("astronaut", "chelsea", "stereo_motorcycle", "camera", "brick", "immunohistochemistry")
 HELD_OUT = ("coffee", "rocket")
@@ -37,17 +36,18 @@ def make_demo(folder: Path) -> dict[str, int]:
         raise DataError(f"{folder}: exists")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-
-    pairs = {name: pair(photograph(name)) for name in (*TRAIN, *HELD_OUT)}
-    train = [sub for name in TRAIN for sub in sub_images(name, *pairs[name])]
-    write_store(partial / "train_GT.lmdb", ((name, gt) for name, gt, _ in train))
-    write_store(partial / f"train_LRx{SCALE}.lmdb", ((name, lq) for name, _, lq in train))
+    train: dict[str, dict[str, Image]] = {"GT": {}, "LRx4": {}}
+    for name in TRAIN:
+        for part, image in gt_and_lr(photograph(name)).items():
+            train[part].update(sub_images(name, image, HOW if part == "GT" else HOW.divided(SCALE)))
+    for part, images in train.items():
+        write_store(partial / f"train_{part}.lmdb", images.items())
     for name in HELD_OUT:
-        for image, part in zip(pairs[name], ("val_GT", f"val_LRx{SCALE}")):
-            (partial / part).mkdir(exist_ok=True)
-            (partial / part / f"{name}.png").write_bytes(encode(image, level=PNG_LEVEL))
+        for part, image in gt_and_lr(photograph(name)).items():
+            (partial / f"val_{part}").mkdir(exist_ok=True)
+            (partial / f"val_{part}/{name}.png").write_bytes(encode(image, level=PNG_LEVEL))
     partial.replace(folder)
-    return {"train": len(train), "val": len(HELD_OUT)}
+    return {"train": len(train["GT"]), "val": len(HELD_OUT)}
 
 
 def photograph(name: str) -> Image:
@@ -58,22 +58,15 @@ def photograph(name: str) -> Image:
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
 
 
-def pair(image: Image) -> tuple[Image, Image]:
+def gt_and_lr(image: Image) -> dict[str, Image]:
     """GT, cropped to a multiple of the scale, and LR."""
-    gt = cut(image, SCALE)
-    return gt, imresize(gt, 1 / SCALE)
+    gt = mod_crop(image, SCALE)
+    return {"GT": gt, f"LRx{SCALE}": imresize(gt, 1 / SCALE)}
 
 
-def sub_images(name: str, gt: Image, lq: Image) -> Iterator[tuple[str, Image, Image]]:
-    """Overlapping squares of a pair, those at the far borders shifted inwards: name, GT, LR.
+def sub_images(name: str, image: Image, how: SubImages) -> dict[str, Image]:
+    """Overlapping squares of an image, by name.
 
     Their channels are rotated in turn: half a dozen photographs do not show all the colours that others have.
     """
-    size = HOW.size // SCALE
-    for n, (top, left) in enumerate(HOW.corners(gt.shape[0], gt.shape[1], name)):
-        y, x = top // SCALE, left // SCALE
-        yield (
-            sub_image_name(name, n + 1),
-            np.roll(gt[top : top + HOW.size, left : left + HOW.size], n % 3, -1),
-            np.roll(lq[y : y + size, x : x + size], n % 3, -1),
-        )
+    return {sub_image_name(name, n + 1): np.roll(square, n % 3, -1) for n, square in enumerate(how.cut(image))}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,17 +16,20 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
+from ..utils.errors import UserError
+
 Image = NDArray[np.uint8]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
-ORIENTATION = 0x0112  # EXIF tag
-BITS_PER_SAMPLE = 258  # TIFF tag
 PNG = b"\x89PNG\r\n\x1a\n"
+BITS_PER_SAMPLE = 258  # TIFF tag
+ORIENTATION = 0x0112  # EXIF tag
+TURNED = (5, 6, 7, 8)  # values of the tag that exchange height and width
 GREY = ("1", "L", "LA")  # Pillow's modes
-TURNED = (5, 6, 7, 8)  # its values that exchange height and width
+PNG_LEVEL = 3  # zlib's, of PNG files in folders, as BasicSR's scripts
 
 
-class DataError(Exception):
+class DataError(UserError):
     """Something about data that the user can mend; the message says where and how."""
 
 
@@ -36,7 +39,7 @@ class ImageError(DataError):
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image that was verified: its size as BasicSR will read it, and how it is encoded."""
+    """Size of an image as BasicSR will read it, in pixels, and how it is encoded."""
 
     height: int
     width: int
@@ -45,12 +48,25 @@ class Header:
     suffix: str
     """``.png``, ``.jpg``, …, by content."""
 
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+
+class EncodedImage(NamedTuple):
+    """An image as it is stored."""
+
+    name: str
+    """Path below its folder or store, without suffix."""
+    data: bytes
+    header: Header
+
 
 def find(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by their path; hidden files are passed over.
+    """All images below a folder, sorted by their path; hidden files and folders are left out.
 
     Raises:
-        DataError: no such folder, or no image in it.
+        DataError: there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder" if not folder.exists() else f"{folder}: is not a folder")
@@ -67,8 +83,37 @@ def _refuse(error: OSError) -> None:
     raise DataError(f"{error.filename}: {error.strerror}")
 
 
+def find_named(folder: Path, strip: str = "") -> dict[Path, str]:
+    """`find`, with the name of every image: its path below the folder, without suffix.
+
+    Args:
+        folder: where to look.
+        strip: what to drop from the end of each name, such as ``x4``.
+
+    Raises:
+        DataError: as `find`, or two images have the same name.
+    """
+    images: dict[str, Path] = {}
+    for file in find(folder):
+        name = file.relative_to(folder).with_suffix("").as_posix().removesuffix(strip)
+        if name in images:
+            raise DataError(f"{images[name]} and {file.name}: have the same name; rename one of them")
+        images[name] = file
+    return {file: name for name, file in images.items()}
+
+
+def lq_name(gt_name: str, template: str) -> str:
+    """Name of the LR image of a GT image, by BasicSR's ``filename_tmpl``, such as ``{}x4``."""
+    folder, slash, name = gt_name.rpartition("/")
+    return folder + slash + template.format(name)
+
+
 def read_bytes(path: Path) -> bytes:
-    """Content of a file, or an `ImageError` that names it."""
+    """Content of a file.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -78,8 +123,12 @@ def read_bytes(path: Path) -> bytes:
 def verify(data: bytes, name: object) -> Header:
     """Decodes an image to see that all of it is there, and that BasicSR would read it as it is.
 
+    Args:
+        data: the encoded image.
+        name: what an error calls it.
+
     Raises:
-        ImageError: empty, no image, truncated, more than 8 bits a channel, CMYK, or transparent; names it ``name``.
+        ImageError: it is empty, no image, truncated, has more than 8 bits a channel, is CMYK, or transparent.
     """
     if not data:
         raise ImageError(f"{name}: is empty (0 bytes)")
@@ -90,11 +139,9 @@ def verify(data: bytes, name: object) -> Header:
                 _check_chunks(data)
             with PillowImage.open(io.BytesIO(data)) as image:
                 _refuse_mode(image, data, name)
-                height, width = shown_size(image)
-                suffix = _suffix(image.format)
-                grey = image.mode in GREY
-                if image.format == "JPEG" and not grey:
-                    # sees every byte, skips most of the arithmetic
+                header = _header(image)
+                if header.suffix == ".jpg" and header.channels == 3:
+                    # draft mode reads every byte, and skips most of the arithmetic
                     image.draft("YCbCr", (image.width // 8, image.height // 8))
                 image.load()
                 if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
@@ -103,10 +150,11 @@ def verify(data: bytes, name: object) -> Header:
         raise ImageError(f"{name}: is not an image") from error
     except (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError) as error:
         raise ImageError(f"{name}: is damaged ({error})") from error
-    return Header(height, width, 1 if grey else 3, suffix)
+    return header
 
 
 def _refuse_mode(image: PillowImage.Image, data: bytes, name: object) -> None:
+    """Raises an `ImageError` for pixels that BasicSR would convert without a word."""
     deep_png = image.format == "PNG" and data[24] == 16  # Pillow calls 16-bit colour RGB, as if it had 8
     deep_tiff = max(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))) > 8
     deep_ppm = (image.format, image.mode) == ("PPM", "RGB") and getattr(image, "tile", [])[0][3] != "RGB"  # a maximum
@@ -119,7 +167,7 @@ def _refuse_mode(image: PillowImage.Image, data: bytes, name: object) -> None:
 
 
 def _check_chunks(data: bytes) -> None:
-    """Raises an `OSError` for a PNG that OpenCV would not read to its end; Pillow passes over checksums of pixels."""
+    """Raises an `OSError` for a PNG that OpenCV would not read to its end: Pillow does not check pixels' checksums."""
     place, kind = len(PNG), b""
     while kind != b"IEND":
         length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
@@ -132,14 +180,28 @@ def _check_chunks(data: bytes) -> None:
         place = end + 4
 
 
-def shown_size(image: PillowImage.Image) -> tuple[int, int]:
-    """Height and width as BasicSR will read it: upright. Pillow turns TIFF itself."""
-    turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in TURNED
-    return image.size if turned else image.size[::-1]
+def _header(image: PillowImage.Image) -> Header:
+    """Size, channels and encoding of an opened image, as BasicSR will read it: upright."""
+    turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in TURNED  # Pillow turns TIFF itself
+    height, width = image.size if turned else image.size[::-1]
+    suffix = {"JPEG": ".jpg", "TIFF": ".tif"}.get(str(image.format), f".{str(image.format).lower()}")
+    return Header(height, width, 1 if image.mode in GREY else 3, suffix)
 
 
-def _suffix(format: str | None) -> str:
-    return {"JPEG": ".jpg", "TIFF": ".tif"}.get(str(format), f".{str(format).lower()}")
+def peek(path: Path) -> Header:
+    """What the first bytes of a file say of its image; the rest of it is not read.
+
+    Raises:
+        ImageError: it cannot be read, is empty, or no image.
+    """
+    try:
+        with PillowImage.open(path) as image:
+            return _header(image)
+    except (FileNotFoundError, PermissionError) as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
+        empty = not path.stat().st_size
+        raise ImageError(f"{path}: is empty (0 bytes)" if empty else f"{path}: is not an image, or damaged") from error
 
 
 def decode(data: bytes, name: object) -> Image:
@@ -173,6 +235,19 @@ def encode(image: Image, suffix: str = ".png", level: int | None = None) -> byte
     return cv2.imencode(suffix, image, options)[1].tobytes()
 
 
-def digest(data: bytes | memoryview) -> str:
-    """Checksum of images and checkpoints: BLAKE2b, 128 bits, in hexadecimal."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def encoded(name: str, image: Image, suffix: str = ".png", level: int | None = None) -> EncodedImage:
+    """`encode`, with name and header."""
+    height, width, channels = (*image.shape, 1)[:3]
+    return EncodedImage(name, encode(image, suffix, level), Header(height, width, channels, suffix))
+
+
+def mod_crop(image: Image, scale: int, name: object = "the image") -> Image:
+    """The image without its last rows and columns, so that both sides are multiples of ``scale``: a view.
+
+    Raises:
+        ImageError: nothing would be left.
+    """
+    height, width = (side - side % scale for side in image.shape[:2])
+    if not height or not width:
+        raise ImageError(f"{name}: is {image.shape[0]}x{image.shape[1]}, smaller than {scale}x{scale}")
+    return image[:height, :width]

@@ -8,18 +8,18 @@ A store is a folder ``NAME.lmdb`` of
 - ``checksums.tsv``: size and checksum of every image, for `hat_arch.data.check`.
 - ``recipe.json``: how it was made.
 
-It is built in ``.NAME.lmdb.partial`` and renamed when it is complete. An image is in ``checksums.tsv`` only after it
-was committed to ``data.mdb``, so that a build that was killed goes on where it stopped.
+It is built in ``.NAME.lmdb.partial`` and renamed when it is complete. While it is built, the lines of ``checksums.tsv``
+are in ``data.mdb`` too, in a database of their own: image and line are committed together, so that a build that was
+killed knows what it has, and goes on from there.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -28,28 +28,19 @@ from urllib.parse import quote, unquote
 import lmdb
 from filelock import FileLock, Timeout
 
-from .images import DataError, Image, digest, encode
+from ..utils.files import FULL, OutOfSpace, digest, write_file
+from .images import DataError, EncodedImage, Image, encoded
+from .recipes import STORE_RECIPE, differences, read_recipe, write_recipe
 
-FIRST_MAP = 64 * 2**20  # bytes; grows with the content
-BATCH = 32 * 2**20  # bytes of a transaction
+FIRST_MAP = 64 * 2**20  # bytes of address space; doubled when the images need more
+BATCH = 32 * 2**20  # bytes of images in a transaction
 MAX_KEY = 511  # bytes, LMDB's limit
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CHECKSUMS, META, RECIPE = "checksums.tsv", "meta_info.txt", "recipe.json"
-
-
-class Entry(NamedTuple):
-    """One image of a store."""
-
-    key: str
-    data: bytes
-    height: int
-    width: int
-    channels: int
-    suffix: str = ".png"
+CHECKSUMS, META = "checksums.tsv", "meta_info.txt"
+RECORDS = b".checksums"  # name of the database; no image's key has a dot
 
 
 class Record(NamedTuple):
-    """What a store keeps of an image beside it: a line of ``checksums.tsv``."""
+    """What a store knows of an image: a line of ``checksums.tsv``."""
 
     key: str
     digest: str
@@ -65,10 +56,6 @@ class Record(NamedTuple):
     def parse(cls, line: str) -> Record:
         key, checksum, height, width, channels, suffix = line.rstrip("\n").split("\t")
         return cls(key, checksum, int(height), int(width), int(channels), suffix)
-
-
-class OutOfSpace(DataError):
-    """The disk is, or would become, full."""
 
 
 def to_key(name: str) -> str:
@@ -98,6 +85,7 @@ class StoreWriter:
 
     Raises:
         DataError: the store exists, was begun with another recipe, or is being written by another process.
+        OutOfSpace: the disk is full.
     """
 
     def __init__(self, path: Path, recipe: dict[str, Any], overwrite: bool = False) -> None:
@@ -114,107 +102,82 @@ class StoreWriter:
         except Timeout:
             raise DataError(f"{path}: another process is making it") from None
         try:
-            self._check_recipe(recipe)
-            self.records = {record.key: record for record in _read_records(self.partial / CHECKSUMS)}
-            _write(self.partial / CHECKSUMS, "".join(r.line() for r in self.records.values()))  # no torn last line
-            self._journal = (self.partial / CHECKSUMS).open("a", encoding="utf-8")
-            self._environment = lmdb.open(str(self.partial), map_size=max(FIRST_MAP, _stored(self.partial)), lock=False)
-        except (OSError, lmdb.Error) as error:
-            self._lock.release()
-            raise self._explained(error) from error
-        except DataError:
+            if other := differences(read_recipe(self.partial) or recipe, recipe):
+                raise DataError(f"{self.partial}: was begun with {other}; delete it to begin anew")
+            write_recipe(self.partial / STORE_RECIPE, recipe)
+            self._open()
+        except BaseException:
             self._lock.release()
             raise
-        self._batch: list[Entry] = []
+        self._batch: dict[str, EncodedImage] = {}
         self.pending = 0
-        """Bytes that were added and not yet flushed."""
-        self._failed = False
+        """Bytes of images that were added and are not on the disk yet."""
 
-    def _check_recipe(self, recipe: dict[str, Any]) -> None:
-        file = self.partial / RECIPE
-        begun = json.loads(file.read_text(encoding="utf-8")) if file.exists() else recipe
-        if other := differences(begun, recipe):
-            raise DataError(f"{self.partial}: was begun with {other}; delete it to begin anew")
-        _write(file, json.dumps(recipe, indent=1, ensure_ascii=False) + "\n")
+    def _open(self) -> None:
+        file = self.partial / "data.mdb"
+        size = max(FIRST_MAP, file.stat().st_size if file.exists() else 0)
+        with _lmdb_errors(self.path):
+            self._environment = lmdb.open(str(self.partial), map_size=size, max_dbs=1, lock=False)
+            self._record_db = self._environment.open_db(RECORDS)
+            with self._environment.begin(db=self._record_db) as transaction:
+                lines = {key.decode(): line.decode() for key, line in transaction.cursor()}
+        # a build that was killed as it finished has the file, and perhaps no lines any more
+        self.records = {**(read_records(self.partial) or {}), **{key: Record.parse(lines[key]) for key in lines}}
 
-    def __contains__(self, key: str) -> bool:
-        return key in self.records
+    def lacks(self, name: str, source: Path | None = None) -> bool:
+        """Whether an image of this name has still to be added."""
+        return to_key(name) not in self.records
 
-    def add(self, entry: Entry) -> None:
-        """Adds an image, or passes over one that is in the store; it is on disk after `flush`.
+    def add(self, image: EncodedImage) -> None:
+        """Adds an image; it is on the disk after `flush`.
 
         Raises:
             OutOfSpace: the disk is full; everything flushed before is kept.
         """
-        if entry.key in self.records:
-            return
-        self._batch.append(entry)
-        self.pending += len(entry.data)
+        self._batch[to_key(image.name)] = image
+        self.pending += len(image.data)
         if self.pending >= BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Commits what was added."""
-        if not self._batch:
-            return
-        batch = sorted(self._batch, key=lambda entry: entry.key)
-        self._failed = True  # until it has succeeded
-        while True:
+        """Commits what was added: all of it, or, if that fails, nothing of it."""
+        batch, self._batch, self.pending = self._batch, {}, 0
+        records = {key: Record(key, digest(image.data), *vars(image.header).values()) for key, image in batch.items()}
+        while batch:
             try:
-                with self._environment.begin(write=True) as transaction:
-                    for entry in batch:
-                        transaction.put(entry.key.encode("ascii"), entry.data)
+                with _lmdb_errors(self.path), self._environment.begin(write=True) as transaction:
+                    for key in sorted(batch):
+                        transaction.put(key.encode("ascii"), batch[key].data)
+                        transaction.put(key.encode("ascii"), records[key].line().encode(), db=self._record_db)
                 break
             except lmdb.MapFullError:
                 self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
-            except lmdb.Error as error:
-                raise self._explained(error) from error
-        try:
-            for entry in batch:
-                record = Record(entry.key, digest(entry.data), *entry[2:])
-                self._journal.write(record.line())
-                self.records[entry.key] = record
-            self._journal.flush()
-        except OSError as error:
-            raise self._explained(error) from error
-        self._batch, self.pending, self._failed = [], 0, False
+        self.records.update(records)
 
-    def _explained(self, error: Exception) -> Exception:
-        text = str(error)
-        if any(os.strerror(code) in text for code in FULL):
-            return OutOfSpace(f"{self.path}: no space left on the disk; make room and repeat the command to go on")
-        if os.strerror(errno.EIO) in text:  # what LMDB says when it could write but a part
-            return OutOfSpace(
-                f"{self.path}: no space left on the disk, or it fails; make room and repeat the command to go on"
-            )
-        return DataError(f"{self.path}: {text}")
-
-    def finish(self, keys: Iterable[str] | None = None) -> int:
+    def finish(self, names: Iterable[str] | None = None) -> None:
         """Gives the complete store its name.
 
         Args:
-            keys: all keys it must hold; others, from sources that are gone, are removed. By default what was added.
-
-        Returns:
-            Number of images.
+            names: of all images it must hold; others, from sources that are gone, are removed. By default those added.
         """
         self.flush()
-        wanted = set(self.records if keys is None else keys)
-        missing = wanted - self.records.keys()
-        if missing:
+        wanted = set(self.records if names is None else map(to_key, names))
+        if missing := wanted - self.records.keys():
             raise DataError(f"{self.path}: {len(missing)} images were never added, such as {min(missing)}")
-        with self._environment.begin(write=True) as transaction:
-            for key in self.records.keys() - wanted:
-                transaction.delete(key.encode("ascii"))
         records = [self.records[key] for key in sorted(wanted)]
-        try:
+        level = 1  # zlib's; BasicSR's format wants it, its reader ignores it
+        meta = (f"{r.key}{r.suffix} ({r.height},{r.width},{r.channels}) {level}\n" for r in records)
+        write_file(self.partial / META, "".join(meta).encode())
+        write_file(self.partial / CHECKSUMS, "".join(record.line() for record in records).encode())
+        with _lmdb_errors(self.path):
+            with self._environment.begin(write=True) as transaction:
+                for key in self.records.keys() - wanted:
+                    transaction.delete(key.encode("ascii"))
+                transaction.drop(self._record_db)
             self._environment.sync(True)
-            level = 1  # zlib's; BasicSR's format wants it, its reader ignores it
-            lines = (f"{r.key}{r.suffix} ({r.height},{r.width},{r.channels}) {level}\n" for r in records)
-            _write(self.partial / META, "".join(lines))
-            _write(self.partial / CHECKSUMS, "".join(r.line() for r in records))
-        except (OSError, lmdb.Error) as error:
-            raise self._explained(error) from error
+            size = size_when_whole(self._environment)
+        if (file := self.partial / "data.mdb").stat().st_size < size:
+            os.truncate(file, size)  # LMDB does not write free pages at the end
         self.close()
         (self.partial / "lock").unlink(missing_ok=True)
         old = self.path.with_name(f".{self.path.name}.old")
@@ -223,11 +186,8 @@ class StoreWriter:
             self.path.replace(old)
         self.partial.replace(self.path)
         shutil.rmtree(old, ignore_errors=True)
-        return len(records)
 
     def close(self) -> None:
-        with suppress(OSError):  # a full disk, which `flush` told of: the lines that it could not write are lost
-            self._journal.close()
         self._environment.close()
         self._lock.release()
 
@@ -236,50 +196,39 @@ class StoreWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if not self._failed:
-                self.flush()  # what is done is kept, whatever happened
+            self.flush()  # what is done is kept, whatever happened
         finally:
             self.close()
 
 
-def differences(made: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Where two recipes differ: what the first says there; empty if they are the same."""
-    keys = sorted(key for key in {*made, *wanted} if key != "sources" and made.get(key) != wanted.get(key))
-    return ", ".join(f"{key} {made.get(key)!r}" for key in keys)
+@contextmanager
+def _lmdb_errors(store: Path) -> Iterator[None]:
+    """Turns errors of LMDB, except that its map is full, into errors that name the store and say what to do."""
+    try:
+        yield
+    except lmdb.MapFullError:
+        raise
+    except lmdb.Error as error:
+        room = "make room and repeat the command to go on"
+        if any(os.strerror(code) in str(error) for code in FULL):
+            raise OutOfSpace(f"{store}: no space left on the disk; {room}") from error
+        if os.strerror(errno.EIO) in str(error):  # what LMDB says when it could write but a part
+            raise OutOfSpace(f"{store}: no space left on the disk, or it fails; {room}") from error
+        raise DataError(f"{store}: {error}") from error
 
 
-def _write(file: Path, text: str) -> None:
-    """Writes a file that is never half there."""
-    partial = file.with_name(f"{file.name}.new")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
-
-
-def _stored(folder: Path) -> int:
-    file = folder / "data.mdb"
-    return file.stat().st_size if file.exists() else 0
-
-
-def _read_records(file: Path) -> Iterator[Record]:
-    if not file.exists():
-        return
-    for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):  # else torn by a kill
-            yield Record.parse(line)
+def size_when_whole(environment: lmdb.Environment) -> int:
+    """Bytes of ``data.mdb`` up to its last page."""
+    return environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
 
 
 def read_records(store: Path) -> dict[str, Record] | None:
-    """Checksums of a store, by key; None if it has none, as BasicSR's own."""
+    """Sizes and checksums of a store's images, by key; None if it has none, as stores that BasicSR made."""
     file = store / CHECKSUMS
-    return {record.key: record for record in _read_records(file)} if file.is_file() else None
-
-
-def read_recipe(store: Path) -> dict[str, Any]:
-    """How a store or folder was made; empty if nothing says so."""
-    for file in (store / RECIPE, store / f".{RECIPE}"):
-        if file.is_file():
-            return json.loads(file.read_text(encoding="utf-8"))
-    return {}
+    if not file.is_file():
+        return None
+    records = map(Record.parse, file.read_text(encoding="utf-8").splitlines())
+    return {record.key: record for record in records}
 
 
 def write_store(path: Path, images: Iterable[tuple[str, Image]], suffix: str = ".png") -> int:
@@ -293,6 +242,6 @@ def write_store(path: Path, images: Iterable[tuple[str, Image]], suffix: str = "
     """
     with StoreWriter(path, {}) as store:
         for name, image in images:
-            height, width, channels = (*image.shape, 1)[:3]
-            store.add(Entry(to_key(name), encode(image, suffix), height, width, channels, suffix))
-        return store.finish()
+            store.add(encoded(name, image, suffix))
+        store.finish()
+        return len(store.records)

@@ -32,7 +32,7 @@ class MultiScaleImageNetDataset(ImageNetPairedDataset):
 
     def item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         path = self.paths[index]
-        image = self.reader.image("gt", path)
-        pairs = [task.pair(image, index, rng) for task in self.tasks]
+        image = self.reader.image(path)
+        pairs = [task.make_pair(image, index, rng) for task in self.tasks]
         lq, gt = torch.cat([pair["lq"] for pair in pairs]), torch.cat([pair["gt"].flatten(1) for pair in pairs], -1)
         return {"lq": lq, "gt": gt, "lq_path": path, "gt_path": path}

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from basicsr.data.data_util import paired_paths_from_lmdb, paired_paths_from_meta_info_file
 
-from .folders import partner, stems
-from .images import DataError, find
-from .sampling import Crop, DrawnDataset, ItemError, Reader, to_tensor
+from .images import DataError, find_named, lq_name
+from .patches import Crop, to_tensor
+from .reader import ItemError, Reader
+from .sampling import DrawnDataset
 
 
 class SeededPairedDataset(DrawnDataset):
-    """Pairs as BasicSR's PairedImageDataset; random crops depend on seed, epoch and index alone.
+    """Pairs as BasicSR's PairedImageDataset; random crops depend on seed, epoch and image alone.
 
-    Takes that class's options, and ``seed`` and ``skip_broken`` of `DrawnDataset`. Folders may hold folders. For
-    training, items are patches of ``gt_size``; else whole images, the GT cropped to ``scale`` times the LR.
+    Takes that class's options, and those of `DrawnDataset`. Folders may hold folders. For training, items are patches
+    of ``gt_size``; else whole images, the GT cropped to ``scale`` times the LR.
 
     Raises:
         DataError: the GT and LR do not pair.
@@ -25,21 +26,20 @@ class SeededPairedDataset(DrawnDataset):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
-        self.paths = sorted(_paths(opt), key=lambda path: path["gt_path"])  # not the file system's order
+        self.paths = sorted(_pairs(opt), key=lambda path: path["gt_path"])  # not the file system's order
         if not self.paths:
             raise DataError(f"{opt['dataroot_gt']}: holds no image")
-        self.reader = Reader({"gt": opt["dataroot_gt"], "lq": opt["dataroot_lq"]}, opt["io_backend"])
+        self.gt, self.lq = (Reader(opt[root], opt["io_backend"]) for root in ("dataroot_gt", "dataroot_lq"))
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def name_of(self, index: int) -> str:
-        return self.reader.name("gt", self.paths[index]["gt_path"])
+        return self.gt.name(self.paths[index]["gt_path"])
 
     def item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         opt, scale, paths = self.opt, self.opt["scale"], self.paths[index]
-        gt = self.reader.image("gt", paths["gt_path"])
-        lq = self.reader.image("lq", paths["lq_path"])
+        gt, lq = self.gt.image(paths["gt_path"]), self.lq.image(paths["lq_path"])
         height, width = lq.shape[:2]
         if self.is_train:
             if gt.shape[:2] != (height * scale, width * scale):
@@ -49,13 +49,13 @@ class SeededPairedDataset(DrawnDataset):
             if min(height, width) < size:
                 raise ItemError(f"{self.name_of(index)}: is smaller than gt_size {opt['gt_size']}")
             crop = Crop(rng, (height, width), size, opt)
-            gt, lq = crop.turned(crop.of(gt, scale)), crop.turned(crop.of(lq, 1))
+            gt, lq = crop.augment(crop.cut(gt, scale)), crop.augment(crop.cut(lq, 1))
         else:
             gt = gt[: height * scale, : width * scale]
         return {"lq": to_tensor(lq, opt), "gt": to_tensor(gt, opt), **paths}
 
 
-def _paths(opt: dict[str, Any]) -> list[dict[str, str]]:
+def _pairs(opt: dict[str, Any]) -> list[dict[str, str]]:
     """``gt_path`` and ``lq_path`` of every pair: files, or keys of stores."""
     gt, lq, template = opt["dataroot_gt"], opt["dataroot_lq"], opt.get("filename_tmpl", "{}")
     try:
@@ -66,12 +66,13 @@ def _paths(opt: dict[str, Any]) -> list[dict[str, str]]:
     except (AssertionError, ValueError) as error:
         raise DataError(f"{gt} and {lq}: do not pair: {' '.join(str(error).split())}") from error
 
-    small = {stem: file for file, stem in stems(find(Path(lq)), Path(lq)).items()}
-    paths = []
-    for file, stem in stems(find(Path(gt)), Path(gt)).items():
-        if partner(stem, template) not in small:
-            raise DataError(f"{lq}: has no '{partner(stem, template)}', the LR of {file}")
-        paths.append({"gt_path": str(file), "lq_path": str(small.pop(partner(stem, template)))})
-    if small:
-        raise DataError(f"{gt}: has no GT for {small[min(small)]}")
-    return paths
+    unpaired = {name: file for file, name in find_named(Path(lq)).items()}
+    pairs = []
+    for file, name in find_named(Path(gt)).items():
+        partner = unpaired.pop(lq_name(name, template), None)
+        if partner is None:
+            raise DataError(f"{lq}: has no '{lq_name(name, template)}', the LR of {file}")
+        pairs.append({"gt_path": str(file), "lq_path": str(partner)})
+    if unpaired:
+        raise DataError(f"{gt}: has no GT for {min(unpaired.values())}")
+    return pairs

@@ -1,64 +1,45 @@
-"""Runs one function over many images: all cores, bounded memory, progress, and a stop that leaves nothing running."""
+"""Runs one function over many images on all cores, with a progress bar and in bounded memory."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 from tqdm import tqdm
 
+from ..utils.machine import cores
 from .images import ImageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    bad: list[str],
-    workers: int | None = None,
-    label: str = "",
-    unit: str = "image",
+def map_images(
+    function: Callable[[Item], Result], items: Collection[Item], bad: list[str], label: str
 ) -> Iterator[tuple[Item, Result]]:
-    """Yields items and results in order. Threads are enough: OpenCV, Pillow, torch and hashlib release the GIL.
+    """Calls ``function`` with every item, in threads; yields items and results in the items' order.
 
-    At most twice as many items as workers are in memory.
+    Threads are enough, since OpenCV, Pillow, torch and hashlib release the GIL. At most twice as many results as there
+    are cores are in memory. When the caller stops iterating, or an error is raised, no thread is left running.
 
     Args:
-        function: called in worker threads.
-        items: what to call it with.
+        function: what to call.
+        items: what to call it with, such as files.
         bad: receives the message of each `ImageError`; such items are not yielded. Other errors are raised.
-        workers: threads; by default one a core.
-        label: name of the progress bar, which is shown on standard error; none without it.
-        unit: what the bar counts.
+        label: what the progress bar on standard error is called.
     """
-    workers = workers or cores()
-    total = len(items) if isinstance(items, Sized) else None
+    running: deque[tuple[Item, Future[Result]]] = deque()
     terminal = sys.stderr.isatty()
-    bar = tqdm(
-        total=total,
-        desc=label,
-        unit=unit,
-        disable=not label,
-        dynamic_ncols=terminal,
-        mininterval=0.2 if terminal else 30,
-    )
-    pending: deque[tuple[Item, Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    interval = 0.2 if terminal else 30  # seconds
+    bar = tqdm(total=len(items), desc=label, unit="image", dynamic_ncols=terminal, mininterval=interval)
+    pool = ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,))
 
-    def finished() -> Iterator[tuple[Item, Result]]:
-        item, future = pending.popleft()
+    def first_result() -> Iterator[tuple[Item, Result]]:
+        item, future = running.popleft()
         bar.update()
         try:
             yield item, future.result()
@@ -67,11 +48,11 @@ def run(
 
     try:
         for item in items:
-            pending.append((item, pool.submit(function, item)))
-            if len(pending) >= 2 * workers:
-                yield from finished()
-        while pending:
-            yield from finished()
+            running.append((item, pool.submit(function, item)))
+            if len(running) >= 2 * cores():
+                yield from first_result()
+        while running:
+            yield from first_result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         bar.close()

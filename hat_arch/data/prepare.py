@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from . import folders, parallel
-from .folders import Outcome, SubImages, cut, peek, stems, sub_image_name
-from .images import DataError, ImageError, encode, find, read, read_bytes, verify
-from .lmdb_store import BATCH, Entry, OutOfSpace, StoreWriter, differences, read_recipe, read_records, to_key
+from .benchmark_sets import BENCHMARK_SETS, HR_FOLDERS
+from .build import Made, Outcome, build
+from .folders import downsample, modcrop
+from .images import DataError, EncodedImage, encoded, find_named, mod_crop, read, read_bytes, verify
 from .resize import Convention, imresize
-
-BENCHMARKS = {
-    "Set5": (5, ()),
-    "Set14": (14, ()),
-    "BSDS100": (100, ("bsd100", "b100")),
-    "urban100": (100, ()),
-    "manga109": (109, ()),
-}
-"""Folder of a benchmark → number of its images, and other names of it."""
-HR_FOLDERS = ("HR", "GT", "original", "GTmod12")
-"""Where published copies of the benchmarks keep their images."""
+from .sub_images import SubImages, sub_image_names
 
 DF2K_SOURCES, DF2K_SUB_IMAGES = 3450, 139_995
-WARM_UP = 8  # sources after which the size of the whole is estimated
 
 
 def pack(source: Path, store: Path, strip: str = "", overwrite: bool = False, skip_bad: bool = False) -> Outcome:
@@ -40,16 +26,17 @@ def pack(source: Path, store: Path, strip: str = "", overwrite: bool = False, sk
         overwrite: replace a store that exists.
         skip_bad: make the store even if some images cannot be used.
     """
-    names = stems(find(source), source, strip)
-    recipe = {"made_by": "lmdb", "source": str(source.resolve()), "strip": strip}
+    if store.suffix != ".lmdb":
+        raise DataError(f"{store}: the name of an LMDB store must end in .lmdb")
+    names = find_named(source, strip)
 
-    def make(file: Path) -> list[list[Entry]]:
+    def make(file: Path) -> Made:
         data = read_bytes(file)
-        header = verify(data, file)
-        return [[Entry(to_key(names[file]), data, header.height, header.width, header.channels, header.suffix)]]
+        return {store: [EncodedImage(names[file], data, verify(data, file))]}
 
-    keys = {file: [to_key(name)] for file, name in names.items()}
-    return _fill({store: recipe}, keys, make, overwrite, skip_bad, Outcome(), f"{store.name}")
+    recipe = {"made_by": "lmdb", "source": str(source.resolve()), "strip": strip}
+    wanted = {file: [name] for file, name in names.items()}
+    return build({store: recipe}, wanted, make, overwrite, store.name, skip_bad)
 
 
 def df2k(
@@ -78,56 +65,38 @@ def df2k(
         name: beginning of the stores' names.
         suffix: ``.png``, or ``.bmp``: uncompressed, twice as large and far faster to decode.
     """
-    common = math.lcm(12, *scales)  # so that scales can be added later
-    for key, value in vars(how).items():
-        if value % common:
-            raise DataError(f"--{key} {value}: is not a multiple of {common}, which the scales need")
-    files = find(source)
-    names = {file: Path(name).name for file, name in stems(files, source).items()}
-    outcome = Outcome()
-    keys: dict[Path, list[str]] = {}
-    taken: dict[str, Path] = {}
-    for file, (height, width) in parallel.run(peek, files, outcome.bad, label="sizes"):
-        try:
-            corners = how.corners(height - height % common, width - width % common, file)
-        except ImageError as error:
-            outcome.bad.append(str(error))
-            continue
-        keys[file] = [to_key(sub_image_name(names[file], n + 1)) for n in range(len(corners))]
-        other = taken.setdefault(keys[file][0], file)
-        if other is not file:
-            raise DataError(f"{other} and {file}: would get the same names; rename one of them")
+    if min(scales) < 2:
+        raise DataError(f"--scale {min(scales)}: must be 2 or more")
+    multiple = math.lcm(12, *scales)  # so that scales can be added later
+    for option, pixels in vars(how).items():
+        if pixels % multiple:
+            raise DataError(f"--{option} {pixels}: is not a multiple of {multiple}, which the scales need")
+    sources = {file: Path(path).name for file, path in find_named(source).items()}
+    bad: list[str] = []
+    names = sub_image_names(sources, how, multiple, bad)
+    stores = {1: target / f"{name}_HR_sub.lmdb", **{x: target / f"{name}_bicx{x}_sub.lmdb" for x in scales}}
 
-    def make(file: Path) -> list[list[Entry]]:
-        gt = cut(read(file), common, file)
-        images = [(1, gt), *((scale, imresize(gt, 1 / scale, convention=convention)) for scale in scales)]
-        result = []
-        for scale, image in images:
-            squares, channels, entries = how.divided(scale), 1 if image.ndim == 2 else 3, []
-            size = squares.size
-            for key, (top, left) in zip(keys[file], squares.corners(image.shape[0], image.shape[1], file)):
-                square = image[top : top + size, left : left + size]
-                entries.append(Entry(key, encode(square, suffix), size, size, channels, suffix))
-            result.append(entries)
-        return result
+    def make(file: Path) -> Made:
+        gt, made = mod_crop(read(file), multiple, file), {}
+        for scale, store in stores.items():
+            image = imresize(gt, 1 / scale, convention=convention) if scale > 1 else gt
+            squares = zip(names[file], how.divided(scale).cut(image))
+            made[store] = [encoded(name, square, suffix) for name, square in squares]
+        return made
 
     recipe = {
         "made_by": "prepare df2k",
         "source": str(source.resolve()),
-        "sources": len(files),
-        "modcrop": common,
+        "sources": len(sources),
+        "modcrop": multiple,
         "format": suffix,
         **vars(how),
     }
-    recipes = {target / f"{name}_HR_sub.lmdb": {**recipe, "scale": 1}}
-    for scale in scales:
-        recipes[target / f"{name}_bicx{scale}_sub.lmdb"] = {**recipe, "scale": scale, "convention": convention}
-    return _fill(recipes, keys, make, overwrite, skip_bad, outcome, name)
-
-
-def imagenet(source: Path, target: Path, overwrite: bool = False, skip_bad: bool = False) -> Outcome:
-    """Packs ImageNet's training images, byte for byte, into ``GT.lmdb``; `ImageNetPairedDataset` makes the LR."""
-    return pack(source, target / "GT.lmdb", overwrite=overwrite, skip_bad=skip_bad)
+    recipes = {
+        store: {**recipe, "scale": scale, **({"convention": convention} if scale > 1 else {})}
+        for scale, store in stores.items()
+    }
+    return build(recipes, names, make, overwrite, name, skip_bad, bad)
 
 
 def benchmarks(
@@ -144,23 +113,22 @@ def benchmarks(
         DataError: none of the sets is there.
     """
     outcomes: dict[str, Outcome] = {}
-    for name, (_, other_names) in BENCHMARKS.items():
-        folder = _benchmark_folder(source, {name.lower(), *other_names})
+    for benchmark in BENCHMARK_SETS:
+        name, folder = benchmark.folder, _benchmark_folder(source, benchmark.folder_names)
         if folder is None:
             continue
         total = outcomes[name] = Outcome()
         for scale in scales:
             gt, lr = target / name / f"GTmod{scale}", target / name / f"LRbicx{scale}"
-            steps = [folders.modcrop(folder, gt, scale, overwrite)]
+            steps = [modcrop(folder, gt, scale, overwrite)]
             if not steps[0].bad:
-                steps.append(folders.downsample(gt, {scale: lr}, "uint8", overwrite))
+                steps.append(downsample(gt, {scale: lr}, "uint8", overwrite))
             for step in steps:
                 total.written += step.written
                 total.there_already += step.there_already
                 total.bad += [line for line in step.bad if line not in total.bad]
-                total.unexpected += step.unexpected
     if not outcomes:
-        raise DataError(f"{source}: none of {', '.join(BENCHMARKS)} is below it")
+        raise DataError(f"{source}: none of {', '.join(benchmark.folder for benchmark in BENCHMARK_SETS)} is below it")
     return outcomes
 
 
@@ -173,80 +141,3 @@ def _benchmark_folder(source: Path, names: Iterable[str]) -> Path | None:
         if folder.name.lower() in names:
             return next((folder / hr for hr in HR_FOLDERS if (folder / hr).is_dir()), folder)
     return None
-
-
-def _fill(
-    recipes: dict[Path, dict[str, Any]],
-    keys: dict[Path, list[str]],
-    make: Callable[[Path], list[list[Entry]]],
-    overwrite: bool,
-    skip_bad: bool,
-    outcome: Outcome,
-    label: str,
-) -> Outcome:
-    """Fills stores side by side; ``make(source)`` gives the entries for each of them.
-
-    With a bad image, and without ``skip_bad``, the stores stay unfinished: mend it and repeat, and they go on.
-    """
-    wanted = {key for of_file in keys.values() for key in of_file}
-    finished = [store for store in recipes if store.exists() and not overwrite]
-    for path in finished:
-        _refuse_other(path, recipes[path], wanted, skip_bad)
-    with ExitStack() as stack:
-        stores = {
-            n: stack.enter_context(StoreWriter(path, recipe, overwrite))
-            for n, (path, recipe) in enumerate(recipes.items())
-            if path not in finished
-        }
-        todo = [f for f, of_file in keys.items() if any(k not in s for s in stores.values() for k in of_file)]
-        outcome.there_already = len(wanted) - sum(len(keys[file]) for file in todo)
-        space = _Space(next(iter(recipes)).parent, sum(file.stat().st_size for file in todo if file.exists()))
-        failed = set(todo)
-        for file, made in parallel.run(make, todo, outcome.bad, label=label):
-            failed.discard(file)
-            for n, store in stores.items():
-                for entry in made[n]:
-                    store.add(entry)
-            if sum(store.pending for store in stores.values()) >= BATCH:
-                for store in stores.values():  # together, so that all go on from the same place
-                    store.flush()
-            outcome.written += len(made[0])
-            space.check(file.stat().st_size, sum(len(e.data) for entries in made for e in entries))
-        if outcome.bad and not skip_bad:
-            return outcome
-        for store in stores.values():
-            store.finish(wanted - {key for file in failed for key in keys[file]})
-    return outcome
-
-
-def _refuse_other(store: Path, recipe: dict[str, Any], wanted: set[str], skip_bad: bool) -> None:
-    """A store that is there must be what would be made."""
-    remedy = "delete it, give another name, or say --overwrite"
-    made, records = read_recipe(store), read_records(store)
-    if records is None:
-        raise DataError(f"{store}: exists and does not say how it was made; {remedy}")
-    if other := differences(made, recipe):
-        raise DataError(f"{store}: exists, made with {other}; {remedy}")
-    if records.keys() - wanted or (wanted - records.keys() and not skip_bad):
-        raise DataError(f"{store}: exists, with {len(records)} images, and {len(wanted)} would be made; {remedy}")
-
-
-class _Space:
-    """Stops a build early that the disk has no room for, from what the first images came to."""
-
-    def __init__(self, folder: Path, total: int) -> None:
-        self.folder, self.remaining = folder, total
-        self.read = self.made = self.count = 0
-
-    def check(self, read: int, made: int) -> None:
-        self.read, self.made, self.remaining = self.read + read, self.made + made, self.remaining - read
-        self.count += 1
-        if self.count % WARM_UP:
-            return
-        needed = self.made / self.read * self.remaining
-        free = shutil.disk_usage(self.folder).free
-        if needed > free:
-            raise OutOfSpace(
-                f"{self.folder}: needs about {needed / 2**30:.1f} GiB more, and {free / 2**30:.1f} GiB are free; make "
-                "room and repeat the command to go on"
-            )

@@ -45,12 +45,11 @@ def imresize(
     *,
     size: tuple[int, int] | None = None,
     convention: Convention = "double",
-    antialias: bool = True,
     region: Region | None = None,
 ) -> Image:
     """Resizes as MATLAB's ``imresize(image, scale)`` or ``imresize(image, [height width])`` does.
 
-    Both sides are matrix products with the banded matrices of the kernel, the side that is reduced most first.
+    Each side is resized by a product with the kernel's banded matrix, the side that is reduced most first.
 
     Args:
         image: array ``(H, W)`` or ``(H, W, C)``, or tensor ``(..., H, W)``, of uint8, float32 or float64. Any range.
@@ -58,7 +57,6 @@ def imresize(
         size: height and width of the output, instead of a scale.
         convention: for uint8 images, what is rounded: ``double`` computes in float64 and rounds once (``im2double``
             first in MATLAB), ``uint8`` rounds after each side (MATLAB given the uint8 image). Halves round up.
-        antialias: whether to widen the kernel when reducing, MATLAB's default.
         region: compute only this part of the output, from the part of the input that it needs.
 
     Returns:
@@ -69,14 +67,14 @@ def imresize(
         ValueError: an empty image, both or neither of scale and size, one that leaves no pixel, or a region outside.
     """
     if not isinstance(image, np.ndarray):
-        return _resize(image, 1, _sides(image.shape[-2:], scale, size), convention, antialias, region)
+        return _resize(image, 1, _sides(image.shape[-2:], scale, size), convention, region)
     if image.ndim not in (2, 3):
         raise ValueError(f"an image array is (H, W) or (H, W, C), not {image.shape}")
     height, width, channels = (*image.shape, 1)[:3]
     if any(stride < 0 for stride in image.strides) or not image.flags.writeable:
         image = image.copy()  # torch takes neither
     interleaved = torch.from_numpy(image).reshape(height, width * channels)
-    resized = _resize(interleaved, channels, _sides((height, width), scale, size), convention, antialias, region)
+    resized = _resize(interleaved, channels, _sides((height, width), scale, size), convention, region)
     return resized.reshape(len(resized), -1, *image.shape[2:]).numpy()
 
 
@@ -101,7 +99,6 @@ def _resize(
     channels: int,
     sides: list[tuple[int, int, float]],
     convention: Convention,
-    antialias: bool,
     region: Region | None,
 ) -> Tensor:
     """`imresize` for a tensor ``(..., H, W * channels)``."""
@@ -121,8 +118,8 @@ def _resize(
     first, second = sorted((0, 1), key=lambda i: sides[i][2])  # MATLAB: the smaller scale first; rows, if equal
     kind, device = image.dtype, image.device
     repeats = (1, channels)  # of a side's matrices: columns of interleaved channels are apart
-    before = _blocks(*sides[first], antialias, *spans[first], kind, integer, repeats[first], device)
-    after = _blocks(*sides[second], antialias, *spans[second], kind, convention == "uint8", repeats[second], device)
+    before = _blocks(*sides[first], *spans[first], kind, integer, repeats[first], device)
+    after = _blocks(*sides[second], *spans[second], kind, convention == "uint8", repeats[second], device)
     start = min(b.first for b in after)
     image = image.narrow(second - 2, start, max(b.last for b in after) - start)  # all that the second pass needs
     after = tuple(b._replace(first=b.first - start, last=b.last - start) for b in after)
@@ -158,7 +155,6 @@ def _blocks(
     n: int,
     out: int,
     scale: float,
-    antialias: bool,
     start: int,
     stop: int,
     dtype: torch.dtype,
@@ -171,7 +167,7 @@ def _blocks(
     Floats are multiplied in their own precision, uint8 in float64, or float32 where that loses nothing: ``whole`` says
     that the pixels are whole numbers. Each pixel is ``channels`` values.
     """
-    indices, weights = contributions(n, scale, np.arange(start, stop), antialias)
+    indices, weights = contributions(n, scale, np.arange(start, stop))
     if not dtype.is_floating_point:
         dtype = torch.float32 if whole and _exact_in_float32(weights) else torch.float64
     blocks = []
@@ -193,9 +189,7 @@ def _exact_in_float32(weights: NDArray[np.float64]) -> bool:
     return bool((scaled == np.round(scaled)).all() and np.abs(scaled).sum(1).max() * 255 < 2**24)
 
 
-def contributions(
-    n: int, scale: float, outputs: NDArray[np.int64], antialias: bool = True
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def contributions(n: int, scale: float, outputs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Which input pixels make up the given output pixels, and with which weights.
 
     MATLAB's ``contributions``: pixel centres of input and output align at the image's middle, the weights of an
@@ -205,12 +199,11 @@ def contributions(
         n: input pixels of this side.
         scale: output side / input side.
         outputs: indices of output pixels, from 0, ``(P,)``.
-        antialias: whether to widen the kernel when reducing.
 
     Returns:
         Indices from 0, and weights, ``(P, K)`` both.
     """
-    narrow = min(scale, 1.0) if antialias else 1.0
+    narrow = min(scale, 1.0)  # antialiasing: the kernel is widened when reducing
     width = KERNEL_WIDTH / narrow
     u = (outputs + 1) / scale + 0.5 * (1 - 1 / scale)  # MATLAB counts from 1
     taps = np.floor(u - width / 2)[:, None] + np.arange(math.ceil(width) + 2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .folders import write_file
+from ..utils.files import write_file
 from .images import Image, encode
 from .lmdb_store import write_store
 from .resize import imresize
@@ -29,31 +29,24 @@ def stand_in(dataset: dict[str, Any], folder: Path, scale: int, size: tuple[int,
     """
     gt = picture(size[0] * scale, size[1] * scale)
     lq = imresize(gt, 1 / scale, convention="uint8")
-    is_lmdb, template = dataset["io_backend"]["type"] == "lmdb", dataset.get("filename_tmpl", "{}")
+    is_lmdb = dataset["io_backend"]["type"] == "lmdb"
+    lq_name = NAME if is_lmdb else dataset.get("filename_tmpl", "{}").format(NAME)
     made = {**dataset, "io_backend": dict(dataset["io_backend"])}
-    for option, roots in dataset.items():
-        if option in ("meta_info_file", "meta_info") and roots is not None:
+    for option, value in dataset.items():
+        if option in ("meta_info_file", "meta_info") and value is not None:
             made[option] = str(folder / f"{option}.txt")
             write_file(Path(made[option]), f"{NAME}.png ({gt.shape[0]},{gt.shape[1]},3)\n".encode())
-        if not option.startswith("dataroot") or roots is None:
-            continue
-        is_lq = option.startswith("dataroot_lq")
-        name = template.format(NAME) if is_lq and not is_lmdb else NAME
-        new = []
-        for number, _ in enumerate(roots if isinstance(roots, list) else [roots]):
-            root = folder / f"{option}_{number}{'.lmdb' if is_lmdb else ''}"
-            _write(root, name, lq if is_lq else gt)
-            new.append(str(root))
-        made[option] = new if isinstance(roots, list) else new[0]
+        elif option.startswith("dataroot") and value is not None:
+            name, image = (lq_name, lq) if option.startswith("dataroot_lq") else (NAME, gt)
+            count = len(value) if isinstance(value, list) else 1
+            roots = [folder / f"{option}_{n}{'.lmdb' if is_lmdb else ''}" for n in range(count)]
+            for root in roots:
+                if is_lmdb:
+                    write_store(root, [(name, image)])
+                else:
+                    write_file(root / f"{name}.png", encode(image))
+            made[option] = [str(root) for root in roots] if isinstance(value, list) else str(roots[0])
     return made
-
-
-def _write(root: Path, name: str, image: Image) -> None:
-    if root.suffix == ".lmdb":
-        root.parent.mkdir(parents=True, exist_ok=True)
-        write_store(root, [(name, image)])
-    else:
-        write_file(root / f"{name}.png", encode(image))
 
 
 def picture(height: int, width: int) -> Image:

@@ -1,8 +1,7 @@
-"""Image files to larger image files: strict reading, bounded memory, no file half there, and again where it stopped."""
+"""Image files to larger image files: read strictly, in bounded memory, written whole or not at all."""
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.folders import Outcome, peek, replacing, stems, write_file
-from ..data.images import DataError, ImageError, find, read
+from ..data.build import Outcome
+from ..data.images import DataError, ImageError, find_named, peek, read
+from ..utils.files import replacing, write_file
 from .png import PngWriter
 from .upscaler import Progress, UpscaleError, Upscaler
 
@@ -32,7 +32,7 @@ ENCODING = {
 
 
 def targets(source: Path, out: Path, format: str | None) -> dict[Path, Path]:
-    """What is to be made of what.
+    """Which file is to be made of each image.
 
     Args:
         source: an image, or a folder of images, with or without folders in it.
@@ -52,7 +52,7 @@ def targets(source: Path, out: Path, format: str | None) -> dict[Path, Path]:
     else:
         if out.exists() and not out.is_dir():
             raise DataError(f"{out}: is not a folder, and not named as one of the formats {', '.join(FORMATS)}")
-        names = {source: source.stem} if source.is_file() else stems(find(source), source)
+        names = {source: source.stem} if source.is_file() else find_named(source)
         made = {file: out / f"{name}.{format or 'png'}" for file, name in names.items()}
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{out}: is inside {source}, and would be read the next time; name another folder")
@@ -64,7 +64,7 @@ def targets(source: Path, out: Path, format: str | None) -> dict[Path, Path]:
 def upscale_files(upscaler: Upscaler, made: dict[Path, Path], channels: int, overwrite: bool = False) -> Outcome:
     """Upscales images one after the other, with a progress bar in pixels on standard error.
 
-    What cannot be used, or not be upscaled, is named there at once and passed over.
+    An image that cannot be used or upscaled is named there at once, and the others are done.
 
     Args:
         upscaler: its ``report`` should write with `say`.
@@ -108,7 +108,7 @@ def say(line: str) -> None:
 def _pixels(source: Path) -> int:
     """Of an image, by its header; 0 where it has none."""
     try:
-        return math.prod(peek(source))
+        return peek(source).pixels
     except ImageError:
         return 0
 
@@ -138,16 +138,21 @@ def upscale_file(
         if grey
         else torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None]
     )
-    bands = _bytes(upscaler.bands(lq.expand(-1, channels, -1, -1), progress), grey)
+    images = lq.expand(-1, channels, -1, -1)
     height, width = (side * upscaler.scale for side in image.shape[:2])
-    if target.suffix.lower() == ".png":
+
+    def write_png(bands: Iterator[Tensor]) -> None:
         with replacing(target) as file:
             writer = PngWriter(file, height, width, 1 if grey else 3)
-            for band in bands:
-                writer.write(band)
+            for rows in _bytes(bands, grey):
+                writer.write(rows)
             writer.close()
+
+    if target.suffix.lower() == ".png":
+        upscaler.in_bands(images, write_png, progress)
     else:
-        write_file(target, _encode(np.concatenate(list(bands)), target))
+        whole = upscaler.in_bands(images, lambda bands: np.concatenate(list(_bytes(bands, grey))), progress)
+        write_file(target, _encode(whole, target))
 
 
 def _bytes(bands: Iterator[Tensor], grey: bool) -> Iterator[NDArray[np.uint8]]:

@@ -11,16 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import allocator
+from ..utils import allocator
+from ..utils.peak_memory import peak_memory
 
 MEMINFO = Path("/proc/meminfo")
-CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
-LIMITS = (
-    ("", "memory.max", "memory.current"),
-    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
-"""Of control groups, version 2 and 1: folder, and files of the limit and of what is in use."""
+CGROUPS = Path("/sys/fs/cgroup")
+CGROUP_FILES = {
+    "": ("memory.max", "memory.current"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+}
+"""Of control groups, version 2 and 1: folder in `CGROUPS`, and the files that hold the limit and what is in use."""
 MEASURED_SIDES = {"cpu": 64, "cuda": 192}  # of the smaller of two images, in pixels
 
 
@@ -41,22 +42,20 @@ def available(device: torch.device) -> int | None:
 
 
 def _left_in_cgroups() -> Iterator[int]:
-    """Bytes left in each control group that this process is in."""
+    """Bytes left in each control group that limits the memory of this process: its own and those around it."""
     with contextlib.suppress(OSError):
         for line in OWN_CGROUP.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            for folder, limit, usage in LIMITS:
-                if folder != ("memory" if "memory" in controllers.split(",") else controllers):
-                    continue
-                root = CGROUPS / folder
-                own = root / path.lstrip("/")
+            if "memory" not in (controllers or "memory").split(","):  # version 2 names none
+                continue
+            for folder, (limit, usage) in CGROUP_FILES.items():
+                own = CGROUPS / folder / path.lstrip("/")
                 for group in (own, *own.parents):
-                    if group.is_relative_to(root):
-                        yield from _left(group / limit, group / usage)
+                    yield from _left(group / limit, group / usage)
 
 
 def _left(limit: Path, usage: Path) -> Iterator[int]:
-    """One number or none. Memory of cached files counts as left, since the kernel gives it back."""
+    """What a limit leaves, or nothing without one. Memory of cached files counts as left: the system takes it back."""
     with contextlib.suppress(OSError, ValueError):  # no such group; "max"
         allowed, used = int(limit.read_text()), int(usage.read_text())
         fields = dict(line.split() for line in (limit.parent / "memory.stat").read_text().splitlines())
@@ -64,7 +63,7 @@ def _left(limit: Path, usage: Path) -> Iterator[int]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is for want of memory: CUDA's, PyTorch's on a CPU, or Python's."""
+    """Whether an error says that memory ran out: CUDA's, PyTorch's on a CPU, or Python's."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     words = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -83,19 +82,17 @@ class MemoryModel:
 
 
 def measure(network: Callable[[Tensor], Tensor], channels: int, multiple: int, device: torch.device) -> MemoryModel:
-    """Fits a `MemoryModel` to the peaks of two square images, one four times as large, after a run that warms up.
+    """Measures what a network needs: the peaks of two square images, one four times as large, after a first run.
 
     Args:
         network: takes and returns images ``(1, C, H, W)``.
         channels: C.
-        multiple: what the sides shall be a multiple of.
-        device: where it runs.
+        multiple: the sides of the images are multiples of it.
+        device: where the network runs.
     """
-    from ..bench.measure import peak_memory
-
     side = math.ceil(MEASURED_SIDES.get(device.type, 64) / multiple) * multiple
     small, large = (torch.zeros(1, channels, n, n, device=device) for n in (side, 2 * side))
-    least = 4 * channels + 4 * network(small).numel() / side**2  # input and output
+    least = 4 * channels + 4 * network(small).numel() / side**2  # bytes of input and output for each pixel
     peaks = [2**20 * peak_memory(lambda x=x: network(x), device).extra_mib for x in (small, large)]  # type: ignore[misc]
     per_pixel = max(least, (peaks[1] - peaks[0]) / (3 * side**2))
     return MemoryModel(max(0.0, peaks[1] - 4 * per_pixel * side**2), per_pixel)

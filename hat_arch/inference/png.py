@@ -18,7 +18,7 @@ SUB, UP = 1, 2  # filters: what is left after subtracting the pixel to the left,
 
 
 class PngWriter:
-    """Writes rows as they come to an open file.
+    """Writes an image to an open file, some rows at a time.
 
     Args:
         file: open for writing in binary.
@@ -28,7 +28,7 @@ class PngWriter:
 
     def __init__(self, file: BinaryIO, height: int, width: int, channels: int) -> None:
         self.file = file
-        self.missing = height
+        self.rows_left = height
         self.channels = channels
         self.above = np.zeros((1, width * channels), np.uint8)
         self.packer = zlib.compressobj(LEVEL)
@@ -37,7 +37,7 @@ class PngWriter:
 
     def write(self, rows: NDArray[np.uint8]) -> None:
         """Adds rows, ``(n, width, channels)``."""
-        self.missing -= len(rows)
+        self.rows_left -= len(rows)
         for first in range(0, len(rows), ROWS):
             part = rows[first : first + ROWS]
             data = self.packer.compress(self._filtered(part.reshape(len(part), -1)))
@@ -50,13 +50,13 @@ class PngWriter:
         Raises:
             ValueError: it has not all of its rows.
         """
-        if self.missing:
-            raise ValueError(f"{self.missing} rows are missing")
+        if self.rows_left:
+            raise ValueError(f"{self.rows_left} rows are missing")
         self._chunk(b"IDAT", self.packer.flush())
         self._chunk(b"IEND", b"")
 
     def _filtered(self, rows: NDArray[np.uint8]) -> bytes:
-        """Each row behind the filter that leaves the smaller differences in sum, as the specification advises."""
+        """Rows as differences to the pixel above or to the left, whichever are smaller in sum (specification, 12.7)."""
         above = np.concatenate([self.above, rows[:-1]])
         left = np.pad(rows, ((0, 0), (self.channels, 0)))[:, : rows.shape[1]]
         self.above = rows[-1:].copy()

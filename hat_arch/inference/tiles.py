@@ -1,4 +1,4 @@
-"""Where the tiles of an image lie, and with what weights they are put together again. Pure functions.
+"""Where the tiles of an image lie, and with what weights they are put together again.
 
 Along each side of the image, tiles have one size, lie on the grid of the attention windows, and overlap. A pixel in an
 overlap is a weighted mean of two tiles, with weights that pass smoothly from one to the other (``blend``), or is taken
@@ -45,15 +45,14 @@ def plan(size: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
     return [Span(start * multiple, (start + side) * multiple) for start in starts]
 
 
-def rise(before: Span, after: Span, first: int, count: int, scale: int, blend: bool) -> Tensor:
-    """How far the image has passed from one tile to the next, 0 to 1, at each of ``count`` pixels of the output.
+def _share_of_next(before: Span, after: Span, first: int, count: int, scale: int, blend: bool) -> Tensor:
+    """Share that the second of two neighbouring tiles has in the image, 0 to 1, at ``count`` pixels from ``first``.
 
     Args:
-        before, after: neighbours, in pixels of the input.
-        first: position of the first of the pixels, in pixels of the output.
-        count: number of pixels.
+        before, after: the tiles, in pixels of the input.
+        first, count: in pixels of the output.
         scale: output pixels for each of the input.
-        blend: smoothly, over the middle half of the overlap; else at once, in its middle.
+        blend: whether the share grows smoothly over the middle half of the overlap, or jumps in its middle.
 
     Returns:
         float32 of shape ``(count,)``.
@@ -69,8 +68,8 @@ def rise(before: Span, after: Span, first: int, count: int, scale: int, blend: b
 def weights(spans: Sequence[Span], scale: int, blend: bool) -> list[Tensor]:
     """Weight of each tile at each of its pixels in the output, along one side.
 
-    At every pixel they sum to 1, also where more than two tiles overlap: tile ``i`` has what has passed to it and not
-    yet to ``i + 1``, and `rise` falls with ``i``.
+    At every pixel they sum to 1, also where more than two tiles overlap: a tile's weight is its share against the tile
+    before it, less the share of the tile after it.
 
     Returns:
         For each span float32 of shape ``((stop - start) · scale,)``, in 0 to 1.
@@ -78,8 +77,8 @@ def weights(spans: Sequence[Span], scale: int, blend: bool) -> list[Tensor]:
     result = []
     for i, span in enumerate(spans):
         first, count = span.start * scale, (span.stop - span.start) * scale
-        weight = rise(spans[i - 1], span, first, count, scale, blend) if i else torch.ones(count)
+        weight = _share_of_next(spans[i - 1], span, first, count, scale, blend) if i else torch.ones(count)
         if i + 1 < len(spans):
-            weight = weight - rise(span, spans[i + 1], first, count, scale, blend)
+            weight = weight - _share_of_next(span, spans[i + 1], first, count, scale, blend)
         result.append(weight)
     return result

@@ -6,26 +6,26 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..archs.layers import pad_to_multiple
+from ..utils.errors import UserError
 from . import memory
 from .prepared import Prepared
-from .tiles import Span, plan, rise, weights
+from .tiles import Span, plan, weights
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+WHITE = {torch.uint8: 255, torch.uint16: 65535}
 LOG = logging.getLogger(__name__)
 
 SMALLEST_TILE = 32  # pixels of a side, below which a lack of memory is an error
 TILE_IF_UNKNOWN = 256  # where the system does not tell how much memory is free
 AMPLE = 2**16  # bytes for each pixel of the input, more than the networks of BasicSR take at any scale up to 4
 USABLE = 0.8  # share of the free memory that is planned with
-WHOLE = 2**62  # side of a tile that no image exceeds
 OPTIONS = {
     "tile": "tile",
     "tile_overlap": "overlap",
@@ -39,9 +39,10 @@ OPTIONS = {
 
 Report = Callable[[str], object]
 Progress = Callable[[float], object]
+Result = TypeVar("Result")
 
 
-class UpscaleError(Exception):
+class UpscaleError(UserError):
     """An image cannot be upscaled; the message says why and what to do."""
 
 
@@ -56,19 +57,19 @@ class Upscaler:
 
     Args:
         network: takes ``(B, C, H, W)`` in 0..1, returns ``(B, C, scale · H, scale · W)``. It runs in evaluation mode;
-            the modes of its modules are restored.
+            the modes of its modules are restored. Later changes of its weights, settings and layers are followed.
         scale: by how much it enlarges.
-        multiple: what its input sides must be multiples of; images are mirrored at the bottom and right up to it, and
-            tiles lie on its grid. For networks of attention windows the window size, also where they could pad
-            themselves.
+        multiple: the network gets images whose sides are multiples of it: they are mirrored at the bottom and right up
+            to that, and tiles lie on its grid. For networks of attention windows it is the window size, also if they
+            pad images themselves.
         tile: ``whole``; a side in pixels of the input, overlaps included; or ``auto``: whole if that fits the free
             memory, else the largest tile that does, by the network's own need, measured once on two small images.
         overlap: least number of input pixels that neighbouring tiles share (see `hat_arch.inference.tiles.plan`).
         blend: whether tiles pass smoothly into each other, or are cut in the middle of their overlap.
         batch: tiles that go through the network together.
         precision: ``fp32``; ``bf16`` or ``fp16`` by autocast; ``auto`` is bf16 where the device is made for it, else
-            fp32. Whatever it is, the output is fp32. If it is not finite, as fp16 may overflow in this family, the
-            image is computed in fp32 from there on, and it is reported.
+            fp32. The output is fp32 in each. If it is not finite, as fp16 may overflow in networks of this family,
+            this and all later images are computed in fp32, which is reported.
         self_ensemble: mean over the eight flips and transpositions of the image (of each tile), in eight times the
             time.
         compile: whether to use `torch.compile`; for CUDA (see `hat_arch.inference.prepared.Prepared`).
@@ -94,7 +95,7 @@ class Upscaler:
             raise ValueError(f"tile is {tile!r}; it may be 'whole', 'auto', or 1 or more")
         if overlap < 0 or batch < 1 or scale < 1 or multiple < 1:
             raise ValueError(
-                f"overlap {overlap}, batch {batch}, scale {scale}, multiple {multiple}: 0 or 1 at the least"
+                f"overlap {overlap}, batch {batch}, scale {scale}, multiple {multiple}: must be 0 or 1 at least"
             )
         if precision not in (*DTYPES, "auto"):
             raise ValueError(f"precision is {precision!r}; it may be {', '.join(DTYPES)}, auto")
@@ -111,16 +112,15 @@ class Upscaler:
             precision = "bf16" if fast_in_bf16(self._device(torch.device("cpu"))) else "fp32"
             report(f"precision: {precision}")
         self.dtype = DTYPES[precision]
-        self.compile = compile
         self.run = Prepared(network, self.dtype, compile)
         self.model: memory.MemoryModel | None = None
-        self.limit = WHOLE
-        """Side of the largest tile that may be tried, once memory was not enough for another."""
-        self.announced = WHOLE
+        self.limit: int | None = None
+        """Largest side of a tile that is still tried, once memory was not enough for a larger one."""
+        self.announced: int | None = None
 
     @classmethod
     def from_options(cls, network: nn.Module, opt: dict[str, Any], report: Report | None = None) -> Upscaler:
-        """For the network of an option file, with what ``val:`` says (see `hat_arch.schema.Val`); by default whole."""
+        """For the network of an option file, with what ``val:`` says (`config.schema.Val`); by default whole."""
         val = opt.get("val") or {}
         options = {"tile": "whole"} | {OPTIONS[key]: value for key, value in val.items() if key in OPTIONS}
         if report is not None:
@@ -131,7 +131,7 @@ class Upscaler:
         """Upscales images.
 
         Args:
-            lq: ``(B, C, H, W)``, values 0 to 1, any H and W from 1; on any device.
+            lq: ``(B, C, H, W)``, any H and W from 1, on any device: floating-point values 0 to 1, or uint8 or uint16.
 
         Returns:
             float32 ``(B, C, scale · H, scale · W)`` on the device of ``lq``, not clamped.
@@ -139,41 +139,59 @@ class Upscaler:
         Raises:
             UpscaleError: not even the smallest tile fits the memory, or ``whole`` does not, or the network's output
                 is not finite in fp32.
+            ValueError: no pixels, or integers of another type.
         """
-        h, w = lq.shape[-2:]
-        output: Tensor | None = None
-        row = 0
-        for band in self._bands(lq, self._side(lq, streamed=False)):
-            if band.shape[-2] == h * self.scale:
-                return band
-            if output is None:
-                output = band.new_empty(*band.shape[:-2], h * self.scale, w * self.scale)
-            output[..., row : row + band.shape[-2], :] = band
-            row += band.shape[-2]
-            del band  # while the next is made
-        assert output is not None
-        return output
+        return self.in_bands(lq, lambda bands: _stacked(bands, lq.shape[-2] * self.scale), streamed=False)
 
-    def bands(self, lq: Tensor, progress: Progress = lambda share: None) -> Iterator[Tensor]:
+    def in_bands(
+        self,
+        lq: Tensor,
+        use: Callable[[Iterator[Tensor]], Result],
+        progress: Progress = lambda share: None,
+        *,
+        streamed: bool = True,
+    ) -> Result:
         """Upscales images whose output need not fit the memory.
 
         Args:
-            lq: as for a call, or uint8 in 0..255.
+            lq: as for a call.
+            use: called with the output in bands of whole rows, from top to bottom. If memory runs out, it is called
+                again with all bands, from smaller tiles.
             progress: called with the share that is done, 0 to 1, after each tile.
+            streamed: whether ``use`` keeps no more than a band. Then, beside ``lq`` and what the network takes for a
+                batch of tiles, memory holds one row of tiles and what it shares with the next.
 
-        Yields:
-            The output in bands of whole rows, from top to bottom. Beside ``lq`` and what the network takes for a
-            batch of tiles, memory holds one row of tiles of it and what that shares with the next.
+        Returns:
+            What ``use`` returns.
+
+        Raises:
+            UpscaleError: as for a call.
         """
-        yield from self._bands(lq, self._side(lq, streamed=True), progress)
+        if not lq.numel():
+            raise ValueError(f"an image of {tuple(lq.shape)} has no pixels")
+        while True:
+            side = self._side(lq, streamed)
+            try:
+                return use(self._bands(lq, side, progress))
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+            if torch.cuda.is_available():  # not while the error is handled: it holds on to the tensors of the call
+                torch.cuda.empty_cache()
+            self._reduce(side, lq)
 
     # sizes of tiles
 
     def _side(self, lq: Tensor, streamed: bool) -> int:
-        """Largest side of a tile for these images; `WHOLE` for whole ones."""
-        if self.tile == "whole":
-            return WHOLE
-        return min(self.tile if isinstance(self.tile, int) else self._largest(lq, streamed), self.limit)
+        """Side of the tiles for these images, in pixels."""
+        side = self._whole(lq)
+        if self.tile != "whole":
+            side = min(side, self.tile if isinstance(self.tile, int) else self._largest(lq, streamed))
+        return side if self.limit is None else min(side, self.limit)
+
+    def _whole(self, lq: Tensor) -> int:
+        """Side of a tile that holds a whole image."""
+        return math.ceil(max(lq.shape[-2:]) / self.multiple) * self.multiple
 
     def _largest(self, lq: Tensor, streamed: bool) -> int:
         """Largest side of a tile that fits the free memory."""
@@ -183,8 +201,9 @@ class Upscaler:
             return self._announce(TILE_IF_UNKNOWN, lq, "the system does not tell how much memory is free")
         b, c, h, w = lq.shape
         free = int(USABLE * free)
+        side = self._whole(lq)
         if AMPLE * b * h * w < free / 2:
-            return WHOLE
+            return side
         try:
             need = self._memory_model(c, device)
         except (RuntimeError, MemoryError) as error:
@@ -193,10 +212,9 @@ class Upscaler:
             return self._announce(self._smallest(), lq, "memory is not enough to measure what the network takes")
         pixel = b * c * 4 * self.scale**2  # bytes of the output for each pixel of the input
         if need.bytes(b * h * w) + 2 * pixel * h * w <= free:
-            return WHOLE
+            return side
         here = device == lq.device  # else the output, and what is added up, is in another memory
         free -= pixel * h * w if here and not streamed else 0
-        side = math.ceil(max(h, w) / self.multiple) * self.multiple
         while side > self._smallest() and need.bytes(self.batch * b * side**2) + 3 * here * pixel * side * w > free:
             side -= self.multiple
         why = f"the network takes {need.per_pixel / 2**10:.1f} KiB a pixel and {max(0, free) / 2**30:.1f} GiB are free"
@@ -216,8 +234,8 @@ class Upscaler:
     def _smallest(self) -> int:
         return math.ceil(SMALLEST_TILE / self.multiple) * self.multiple
 
-    def _reduce(self, side: int, lq: Tensor) -> int:
-        """What to try after memory was not enough: half the batch, then half the tile.
+    def _reduce(self, side: int, lq: Tensor) -> None:
+        """After memory was not enough: halves the number of tiles at a time, then the side of a tile.
 
         Raises:
             UpscaleError: there is nothing smaller.
@@ -230,68 +248,33 @@ class Upscaler:
         if self.batch > 1 and side < max(h, w):
             self.batch //= 2
             self.report(f"out of memory: {self.batch} tiles at a time from here on")
-            return side
-        side = min(side, max(h, w))
+            return
         if side <= self._smallest():
             raise UpscaleError(
                 f"not enough memory even for a tile of {side}x{side}; free some, or take a smaller network"
             )
         self.limit = max(self._smallest(), side // 2 // self.multiple * self.multiple)
         self.report(f"out of memory: tiles of {self.limit} from here on")
-        return self.limit
 
     # tiles to bands
 
-    def _bands(self, lq: Tensor, side: int, progress: Progress = lambda share: None) -> Iterator[Tensor]:
+    def _bands(self, lq: Tensor, side: int, progress: Progress) -> Iterator[Tensor]:
+        """The output in bands of whole rows. A band ends where the next row of tiles begins."""
         h, w = lq.shape[-2:]
         rows, columns = (plan(size, side, self.overlap, self.multiple) for size in (h, w))
         row_weights = weights(rows, self.scale, self.blend)
-        shared: Tensor | None = None  # what the rows of tiles so far have given to pixels that are not finished
+        overlap: Tensor | None = None  # what the rows of tiles so far give to pixels that the next one covers too
         for i, row in enumerate(rows):
-            end = rows[i + 1].start if i + 1 < len(rows) else h  # of what is finished after this row of tiles
-            strip: Tensor | None = None
-            try:
-                strip = self._strip(lq, row, columns, partial(_between, progress, row.start / h, end / h))
-            except (RuntimeError, MemoryError) as error:
-                if not memory.is_out_of_memory(error):
-                    raise
-            if strip is None:  # not while the error is handled: it holds on to the tensors of the call
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-                above = None if shared is None else (rows[i - 1], row, shared)
-                yield from self._go_on(lq, row.start, above, self._reduce(side, lq), progress)
-                return
+            strip = self._strip(lq, row, columns, lambda done, i=i: progress((i + done) / len(rows)))  # type: ignore[misc]
             if len(rows) > 1:
                 strip *= row_weights[i][:, None].to(strip.device)
-            if shared is not None:
-                strip[..., : shared.shape[-2], :] += shared
+            if overlap is not None:
+                strip[..., : overlap.shape[-2], :] += overlap
+            end = rows[i + 1].start if i + 1 < len(rows) else h
             finished = self.scale * (end - row.start)
-            shared = strip[..., finished:, :].clone()
+            overlap = strip[..., finished:, :].clone()
             yield strip[..., :finished, :]
-
-    def _go_on(
-        self, lq: Tensor, top: int, above: tuple[Span, Span, Tensor] | None, side: int, progress: Progress
-    ) -> Iterator[Tensor]:
-        """The rest of an image in smaller tiles, from row ``top`` of the input, with the same transition at its top.
-
-        Args:
-            above: the row of tiles that is finished, the one that was not, and what the former has given to the
-                pixels of both.
-        """
-        rest = self._bands(lq[..., top:, :], side, partial(_between, progress, top / lq.shape[-2], 1))
-        if above is None:
-            yield from rest
-            return
-        before, after, shared = above
-        passed = rise(before, after, top * self.scale, shared.shape[-2], self.scale, self.blend)[:, None]
-        passed = passed.to(shared.device)
-        for band in rest:
-            rows = min(shared.shape[-2], band.shape[-2])
-            if rows:
-                yield shared[..., :rows, :] + passed[:rows] * band[..., :rows, :]
-            if rows < band.shape[-2]:
-                yield band[..., rows:, :]
-            shared, passed = shared[..., rows:, :], passed[rows:]
+            del strip  # before the next is made
 
     def _strip(self, lq: Tensor, row: Span, columns: list[Span], progress: Progress) -> Tensor:
         """One row of tiles, put together along the row: ``(B, C, rows, W)`` of the output."""
@@ -321,8 +304,7 @@ class Upscaler:
             if self.dtype is None:
                 raise UpscaleError("the network's output is not finite; its weights, or the image, are damaged")
             self.report(f"{str(self.dtype).removeprefix('torch.')} overflows in this network: fp32 from here on")
-            self.dtype = None
-            self.run = Prepared(self.network, None, self.compile)
+            self.dtype = self.run.dtype = None
             return self._run(images)
         return output.to(images.device)
 
@@ -347,14 +329,33 @@ class Upscaler:
         return next((parameter.device for parameter in self.network.parameters()), default)
 
 
-def _between(progress: Progress, start: float, end: float, share: float) -> None:
-    """Tells of a share of a part, which lies between these shares of the whole."""
-    progress(start + share * (end - start))
+def _stacked(bands: Iterator[Tensor], height: int) -> Tensor:
+    """An image of its bands."""
+    output: Tensor | None = None
+    row = 0
+    for band in bands:
+        if band.shape[-2] == height:
+            return band
+        if output is None:
+            output = band.new_empty(*band.shape[:-2], height, band.shape[-1])
+        output[..., row : row + band.shape[-2], :] = band
+        row += band.shape[-2]
+        del band  # while the next is made
+    assert output is not None
+    return output
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 in 0..255 as float32 in 0..1; floating-point images as they are, in float32."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    """Images in float32: uint8 and uint16 divided by 255 and 65,535, floating-point values as they are.
+
+    Raises:
+        ValueError: another type, of which it is not known what stands for white.
+    """
+    if images.dtype in WHITE:
+        return images.float() / WHITE[images.dtype]
+    if not images.is_floating_point():
+        raise ValueError(f"images are of {images.dtype}; they may be of uint8, uint16 or a floating-point type")
+    return images.float()
 
 
 def symmetry(images: Tensor, k: int) -> Tensor:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
-from .. import config
+from ..config import ConfigError, reading, shipped_options
 from ..data.demo import make_demo
 from ..data.images import DataError
-from ..models.training_state import write_bytes
+from ..utils.files import write_file
 from .networks import STUDIES, Options, variant_name
 from .trials import Run, Trial
 
 PRETRAINING = "pretraining"
 NAMES = (*STUDIES, PRETRAINING)
-DEMO = Path(__file__).with_name("ablation_demo.yml")
 DEMO_DATA = Path("datasets/demo")
 DEMO_ITERATIONS, DEMO_SEEDS = 1000, 3
 DEMO_NOTE = (
@@ -27,7 +27,6 @@ DEMO_NOTE = (
     "iterations each on six photographs, measured on two held-out photographs. The paper's networks have tens of "
     "millions of weights and were trained on DF2K for 250,000 iterations and more."
 )
-OPTION_FILES = Path("options")
 LATEST = "models/net_g_latest.pth"
 
 FULL_PRETRAINING: dict[str, tuple[str, ...]] = {
@@ -76,48 +75,31 @@ def option_files(study: str) -> dict[str, tuple[str, ...]]:
 
 
 def plan_full(study: str, out: Path, seeds: int = 1, iterations: int | None = None) -> Plan:
-    """The papers' recipes, from the option files in ``./options``; runs go to ``./experiments``, as of ``train``.
+    """The papers' recipes, from the option files that come with the package. Runs go to ``./experiments``.
 
     Args:
         study: one of `NAMES`.
         out: folder for the table and for option files with another seed or length, whose runs have other names.
         seeds: number of seeds, beginning with that of the option files.
         iterations: of each stage, for a trial.
-
-    Raises:
-        ConfigError: an option file is missing.
     """
     trials, networks = [], {}
     for variant, names in option_files(study).items():
-        sources = [(name, config.read(OPTION_FILES / f"{name}.yml")[0]) for name in names]
-        networks[variant] = sources[-1][1]["network_g"]
         for seed in range(seeds):
             stages: list[Run] = []
-            for name, options in sources:
-                changed = _changed(options, stages, seed, iterations)
-                file = OPTION_FILES / f"{name}.yml"
-                if changed != options:
-                    file = _write(changed, out)
-                stages.append(Run(changed["name"], file, int(changed["train"]["total_iter"]), Path.cwd()))
+            for name in names:
+                file = shipped_options.named(name)
+                options, _ = reading.read(file)
+                suffix = f"_seed{seed}" * bool(seed) + f"_{iterations}_iterations" * bool(iterations)
+                length = iterations or int(options["train"]["total_iter"])
+                changed = _changed(options, name + suffix, seed, length, stages)
+                stages.append(Run(name + suffix, _write(changed, out) if suffix else file, length, Path.cwd()))
+            networks[variant] = changed["network_g"]
             trials.append(Trial(variant, seed, tuple(stages)))
     note = "The papers' main recipe; they state none for their ablations beyond ×4, DF2K and no ImageNet pre-training."
     if iterations:
         note = f"**A trial** of {iterations:,} iterations a stage, not to be compared with the papers' numbers."
     return Plan(study, title(study), out, trials, False, note, networks)
-
-
-def _changed(options: Options, before: Sequence[Run], seed: int, iterations: int | None) -> Options:
-    """Options with another seed or length, under another name, that start from the stage before."""
-    changed = copy.deepcopy(options)
-    if seed:
-        changed["name"] += f"_seed{seed}"
-        changed["manual_seed"] += seed
-    if iterations:
-        changed["name"] += f"_{iterations}_iterations"
-        changed["train"]["total_iter"] = iterations
-    if before:
-        changed["path"]["pretrain_network_g"] = f"experiments/{before[-1].name}/{LATEST}"
-    return changed
 
 
 def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = DEMO_ITERATIONS) -> Plan:
@@ -138,22 +120,42 @@ def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = 
     data = DEMO_DATA.resolve()
     if not all((data / part).exists() for part in ("train_GT.lmdb", "train_LRx4.lmdb", "val_GT", "val_LRx4")):
         raise DataError(f"{DEMO_DATA}: is not whole; delete it, and it is made anew")
-    base, _ = config.read(DEMO)
-    base["datasets"]["train"].update(dataroot_gt=str(data / "train_GT.lmdb"), dataroot_lq=str(data / "train_LRx4.lmdb"))
-    base["datasets"]["val"].update(dataroot_gt=str(data / "val_GT"), dataroot_lq=str(data / "val_LRx4"))
-
+    base = demo_options(data)
     variants = _demo_pretraining(base) if study == PRETRAINING else _demo_variants(base, study)
     trials = []
     for seed in range(seeds):
         for variant, stages in variants.items():
             runs: list[Run] = []
             for options in stages:
-                share = max(1, iterations // len(stages))
-                runs.append(_demo_run(options, runs, seed, share, out))
+                length, name = max(1, iterations // len(stages)), f"{options['name']}_seed{seed}"
+                changed = _changed(options, name, seed, length, runs)
+                changed["train"]["scheduler"]["periods"] = [length]
+                changed["val"]["val_freq"] = max(1, length // 4)
+                changed["logger"]["save_checkpoint_freq"] = max(1, length // 10)
+                changed["logger"]["print_freq"] = min(10, max(1, length // 4))
+                runs.append(Run(name, _write(changed, out), length, out.resolve()))
             trials.append(Trial(variant, seed, tuple(runs)))
     note = DEMO_NOTE.format(f"{sum(run.iterations for run in trials[0].stages):,}")
     networks = {name: stages[-1]["network_g"] for name, stages in variants.items()}
     return Plan(study, title(study), out, trials, True, note, networks)
+
+
+def demo_options(data: Path) -> Options:
+    """The options of ``make demo`` with a smaller HAT that has the paper's windows: minutes on a core.
+
+    Args:
+        data: folder of the demo's data set.
+    """
+    options, _ = reading.read(shipped_options.named("train_HAT_demo_SRx4"))
+    train, val = options["datasets"]["train"], options["datasets"]["val"]
+    train.update(dataroot_gt=str(data / "train_GT.lmdb"), dataroot_lq=str(data / "train_LRx4.lmdb"))
+    train.update(num_worker_per_gpu=0, batch_size_per_gpu=1)  # a process and a thread for each run
+    val.update(dataroot_gt=str(data / "val_GT"), dataroot_lq=str(data / "val_LRx4"))
+    options["network_g"].update(img_size=64, window_size=16, embed_dim=24, num_heads=[2, 2])
+    options["path"].update(param_key_g="params_ema", strict_load_g=False)
+    options["train"]["precision"] = "fp32"
+    options["logger"]["keep_last"] = 2
+    return options
 
 
 def _demo_variants(base: Options, study: str) -> dict[str, list[Options]]:
@@ -186,18 +188,15 @@ def _demo_pretraining(base: Options) -> dict[str, list[Options]]:
     }
 
 
-def _demo_run(options: Options, before: Sequence[Run], seed: int, iterations: int, out: Path) -> Run:
-    options = copy.deepcopy(options)
-    options["name"] += f"_seed{seed}"
-    options["manual_seed"] = seed
-    options["train"]["total_iter"] = iterations
-    options["train"]["scheduler"]["periods"] = [iterations]
-    options["val"]["val_freq"] = max(1, iterations // 4)
-    options["logger"]["save_checkpoint_freq"] = max(1, iterations // 10)
-    options["logger"]["print_freq"] = min(10, max(1, iterations // 4))
+def _changed(options: Options, name: str, seed: int, iterations: int, before: Sequence[Run]) -> Options:
+    """Options of a run with this name, seed and length, which starts from the last of the runs before it."""
+    changed = copy.deepcopy(options)
+    changed["name"] = name
+    changed["manual_seed"] += seed
+    changed["train"]["total_iter"] = iterations
     if before:
-        options["path"]["pretrain_network_g"] = f"experiments/{before[-1].name}/{LATEST}"
-    return Run(options["name"], _write(options, out), iterations, out.resolve())
+        changed["path"]["pretrain_network_g"] = f"experiments/{before[-1].name}/{LATEST}"
+    return changed
 
 
 def _write(options: Options, out: Path) -> Path:
@@ -207,13 +206,18 @@ def _write(options: Options, out: Path) -> Path:
         ConfigError: it is not.
     """
     file = out / "options" / f"{options['name']}.yml"
-    if file.exists():
-        if config.read(file)[0] != options:
-            raise config.ConfigError(f"{file}: was trained with other settings; give another --out, or delete {out}")
-        return file
-    text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
-    write_bytes(text.encode(), file)
+    with one_at_a_time(out):
+        if not file.exists():
+            write_file(file, yaml.safe_dump(options, sort_keys=False, allow_unicode=True).encode())
+        elif reading.read(file)[0] != options:
+            raise ConfigError(f"{file}: was trained with other settings; give another --out, or delete {out}")
     return file
+
+
+def one_at_a_time(out: Path) -> FileLock:
+    """For a ``with`` block in which a file below ``out`` is written: two commands may have the same folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    return FileLock(out / ".lock")
 
 
 def begun(plan: Plan) -> list[Run]:

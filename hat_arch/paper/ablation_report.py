@@ -8,19 +8,22 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from ..compat.registration import build
+from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.images import DataError
-from ..models.training_state import write_bytes
-from ..report import plt, save, scalars
-from .ablation import Plan
-from .facts import look_up
-from .networks import build
-from .trials import Run
+from ..training.report import plt, save, scalars
+from ..utils.files import write_file
+from .ablation import Plan, one_at_a_time
+from .published import look_up
+from .trials import Run, Trial
 
 METRICS = ("psnr", "ssim")
 Scores = dict[str, dict[str, float]]
 """Data set → metric → value; PSNR in dB."""
+Curves = dict[str, dict[str, dict[int, float]]]
+"""Data set → metric → iteration → value."""
 
-BENCHMARKS = ("Set5", "Set14", "BSD100", "Urban100", "Manga109")
+BENCHMARKS = tuple(one.name for one in BENCHMARK_SETS)
 _PAPER: dict[str, dict[str, str]] = {
     "window": {f"window {m}": f"ablations/window_size/w{m}/psnr_ssim" for m in (8, 16)},
     "ocab_cab": {
@@ -56,10 +59,10 @@ def paper_scores(study: str) -> dict[str, Scores]:
     return scores
 
 
-def curves(run: Run) -> dict[str, dict[str, dict[int, float]]]:
-    """Data set → metric → iteration → value, of a run's validations."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    for tag, points in scalars(run.folder / "tb_logger" / run.name).items():
+def curves(run: Run) -> Curves:
+    """What the validations of a finished run measured; empty if it is not finished."""
+    found: Curves = {}
+    for tag, points in scalars(run.folder / "tb_logger" / run.name).items() if run.finished else ():
         kind, _, rest = tag.partition("/")
         dataset, _, metric = rest.rpartition("/")
         if kind == "metrics" and metric in METRICS:
@@ -67,24 +70,39 @@ def curves(run: Run) -> dict[str, dict[str, dict[int, float]]]:
     return found
 
 
-def at_end(run: Run) -> Scores:
-    """What a finished run's last validation measured; empty if it is not finished."""
-    if not run.finished:
-        return {}
+def at_end(measured: Curves) -> Scores:
+    """What the last validation measured."""
     return {
-        dataset: {name: points[max(points)] for name, points in metrics.items()}
-        for dataset, metrics in curves(run).items()
+        dataset: {metric: points[max(points)] for metric, points in metrics.items()}
+        for dataset, metrics in measured.items()
     }
 
 
 def require_logs(plan: Plan) -> None:
     """Raises `DataError` unless all that is finished can be reported."""
-    for trial in plan.trials:
-        run = trial.result
-        if run.finished and not at_end(run):
+    for run in (trial.result for trial in plan.trials):
+        if run.finished and not curves(run):
             log = run.folder / "tb_logger" / run.name
             remedy = f"put it back, or delete {run.experiment} to train it again"
             raise DataError(f"{log}: is gone, and with it the results, but for {run.experiment}/summary.md; {remedy}")
+
+
+class Results:
+    """What the finished trials of a plan measured."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.curves: dict[Trial, Curves] = {trial: curves(trial.result) for trial in plan.trials}
+        self.ends: dict[Trial, Scores] = {trial: at_end(measured) for trial, measured in self.curves.items()}
+        self.datasets = list(dict.fromkeys(dataset for scores in self.ends.values() for dataset in scores))
+        self.parameters = {
+            variant: sum(p.numel() for p in build(options).parameters()) for variant, options in plan.networks.items()
+        }
+
+    def values(self, variant: str, dataset: str, metric: str) -> list[float]:
+        """A metric at the end, of each seed."""
+        of_variant = [scores for trial, scores in self.ends.items() if trial.variant == variant]
+        return [scores[dataset][metric] for scores in of_variant if metric in scores.get(dataset, {})]
 
 
 def write_report(plan: Plan, failed: dict[str, str]) -> None:
@@ -94,54 +112,37 @@ def write_report(plan: Plan, failed: dict[str, str]) -> None:
         plan: what was trained.
         failed: trial → what went wrong.
     """
-    ours = [(trial.variant, trial.seed, at_end(trial.result)) for trial in plan.trials]
-    text = "\n".join(
-        [f"# Ablation: {plan.title}", "", plan.note, "", *_table(plan, ours), "", *_notes(plan, ours, failed), ""]
-    )
-    write_bytes(text.encode(), plan.out / "table.md")
-    write_bytes(_csv(_aggregates(plan, ours)), plan.out / "table.csv")
-    rows = [
-        {"variant": variant, "seed": seed, "data set": dataset, **{name: f"{value:.6f}" for name, value in m.items()}}
-        for variant, seed, scores in ours
-        for dataset, m in scores.items()
+    results = Results(plan)
+    parts = [f"# Ablation: {plan.title}", plan.note, _table(results), *_notes(results, failed)]
+    runs = [
+        {"variant": trial.variant, "seed": trial.seed, "data set": dataset, **{m: f"{v:.6f}" for m, v in one.items()}}
+        for trial, scores in results.ends.items()
+        for dataset, one in scores.items()
     ]
-    write_bytes(_csv(rows), plan.out / "runs.csv")
-    draw(plan, plan.out / "curves.png")
+    with one_at_a_time(plan.out):
+        write_file(plan.out / "table.md", ("\n\n".join(parts) + "\n").encode())
+        write_file(plan.out / "table.csv", _csv(_means(results)))
+        write_file(plan.out / "runs.csv", _csv(runs))
+        draw(results, plan.out / "curves.png")
 
 
-Results = list[tuple[str, int, Scores]]
-
-
-def _values(ours: Results, variant: str, dataset: str, metric: str) -> list[float]:
-    return [s[dataset][metric] for name, _, s in ours if name == variant and metric in s.get(dataset, {})]
-
-
-def _datasets(ours: Results) -> list[str]:
-    return list(dict.fromkeys(dataset for _, _, scores in ours for dataset in scores))
-
-
-def parameters(plan: Plan) -> dict[str, int]:
-    """Variant → number of weights."""
-    return {name: sum(p.numel() for p in build(options).parameters()) for name, options in plan.networks.items()}
-
-
-def _table(plan: Plan, ours: Results) -> list[str]:
+def _table(results: Results) -> str:
     """Markdown: ours as mean ± standard deviation over the seeds, and the papers' in columns of their own."""
-    datasets, paper, sizes = _datasets(ours), paper_scores(plan.study), parameters(plan)
+    paper = paper_scores(results.plan.study)
     columns = list(dict.fromkeys(name for scores in paper.values() for name in scores))
-    header = ["variant", "parameters", "seeds", *datasets, *(f"paper: {name}" for name in columns)]
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    for variant in plan.networks:
-        seeds = sum(bool(scores) for name, _, scores in ours if name == variant)
-        cells = [variant, f"{sizes[variant]:,}", str(seeds)]
-        for dataset in datasets:
-            psnr, ssim = (_values(ours, variant, dataset, metric) for metric in METRICS)
-            cells.append(f"{_spread(psnr, 2)} / {_spread(ssim, 4)}" if psnr and ssim else "")
+    header = ["variant", "parameters", "seeds", *results.datasets, *(f"paper: {name}" for name in columns)]
+    rows = [header, ["---"] * len(header)]
+    for variant in results.plan.networks:
+        seeds = sum(bool(scores) for trial, scores in results.ends.items() if trial.variant == variant)
+        row = [variant, f"{results.parameters[variant]:,}", str(seeds)]
+        for dataset in results.datasets:
+            psnr, ssim = (results.values(variant, dataset, metric) for metric in METRICS)
+            row.append(f"{_spread(psnr, 2)} / {_spread(ssim, 4)}" if psnr and ssim else "")
         for name in columns:
             scores = paper.get(variant, {}).get(name)
-            cells.append(f"{scores['psnr']:.2f} / {scores['ssim']:.4f}" if scores else "")
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+            row.append(f"{scores['psnr']:.2f} / {scores['ssim']:.4f}" if scores else "")
+        rows.append(row)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _spread(values: list[float], digits: int) -> str:
@@ -149,41 +150,40 @@ def _spread(values: list[float], digits: int) -> str:
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
-def _notes(plan: Plan, ours: Results, failed: dict[str, str]) -> list[str]:
-    """What to know when reading the table."""
-    lines = ["PSNR in dB / SSIM, on Y. Ours: mean ± sample standard deviation over the seeds."]
+def _notes(results: Results, failed: dict[str, str]) -> list[str]:
+    """What to know when reading the table: paragraphs."""
+    plan = results.plan
+    notes = ["PSNR in dB / SSIM, on Y. Ours: mean ± sample standard deviation over the seeds."]
     if plan.study in STATEMENTS:
-        lines += ["", f"None of this study's numbers could be verified. {STATEMENTS[plan.study]}"]
-    for dataset in _datasets(ours):
-        values = [found for name in plan.networks if (found := _values(ours, name, dataset, "psnr"))]
+        notes.append(f"None of this study's numbers could be verified. {STATEMENTS[plan.study]}")
+    for dataset in results.datasets:
+        values = [found for variant in plan.networks if (found := results.values(variant, dataset, "psnr"))]
         if len(values) > 1 and all(len(one) > 1 for one in values):
             means = [statistics.fmean(one) for one in values]
-            noise = max(map(statistics.stdev, values))
-            lines += [
-                "",
+            notes.append(
                 f"{dataset}: the variants' means differ by {max(means) - min(means):.2f} dB at most; the seeds of one "
-                f"variant have a standard deviation of up to {noise:.2f} dB.",
-            ]
+                f"variant have a standard deviation of up to {max(map(statistics.stdev, values)):.2f} dB. Differences "
+                "below that are no evidence."
+            )
     missing = [str(trial) for trial in plan.trials if not trial.result.finished and str(trial) not in failed]
-    lines += ["", f"Not finished: {'; '.join(missing)}."] if missing else []
-    lines += [line for trial, why in failed.items() for line in ("", f"Failed: {trial}: {why}.")]
-    return [*lines, "", "![PSNR over the iterations, and at the end](curves.png)"]
+    notes += [f"Not finished: {'; '.join(missing)}."] if missing else []
+    notes += [f"Failed: {trial}: {why}." for trial, why in failed.items()]
+    return [*notes, "![PSNR over the iterations, and at the end](curves.png)"]
 
 
-def _aggregates(plan: Plan, ours: Results) -> list[dict[str, Any]]:
+def _means(results: Results) -> list[dict[str, Any]]:
     """A row for each variant and data set, of ours and of the papers'."""
-    rows, sizes = [], parameters(plan)
-    for variant in plan.networks:
-        for dataset in _datasets(ours):
-            row: dict[str, Any] = {"variant": variant, "source": "ours", "data set": dataset}
-            row["parameters"] = sizes[variant]
+    rows: list[dict[str, Any]] = []
+    for variant, parameters in results.parameters.items():
+        for dataset in results.datasets:
+            row = {"variant": variant, "source": "ours", "data set": dataset, "parameters": parameters}
             for metric in METRICS:
-                values = _values(ours, variant, dataset, metric)
+                values = results.values(variant, dataset, metric)
                 row["seeds"] = len(values)
                 row[metric] = f"{statistics.fmean(values):.6f}" if values else ""
                 row[f"{metric} std"] = f"{statistics.stdev(values):.6f}" if len(values) > 1 else ""
             rows.append(row)
-        for dataset, scores in paper_scores(plan.study).get(variant, {}).items():
+        for dataset, scores in paper_scores(results.plan.study).get(variant, {}).items():
             rows.append({"variant": variant, "source": "paper", "data set": dataset, **scores})
     return rows
 
@@ -197,31 +197,28 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def draw(plan: Plan, file: Path) -> bool:
-    """PSNR on the first data set: over the iterations (mean and range of the seeds), and at the end (each seed).
+def draw(results: Results, file: Path) -> None:
+    """PSNR on Urban100, or the first data set: over the iterations (mean and range of the seeds), and at the end.
 
-    A curve is that of the last stage, and begins where the stages before it ended.
-
-    Returns:
-        Whether there was anything to draw.
+    A curve is that of the last stage, and begins where the stages before it ended. Nothing is drawn if nothing is
+    finished.
     """
-    found = [(trial.variant, curves(trial.result)) for trial in plan.trials if trial.result.finished]
-    datasets = [dataset for _, one in found for dataset in one]
-    if not datasets:
-        return False
-    dataset = "Urban100" if "Urban100" in datasets else datasets[0]
+    plan = results.plan
+    if not results.datasets:
+        return
+    dataset = "Urban100" if "Urban100" in results.datasets else results.datasets[0]
     figure, (over, end) = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=(3, 2), layout="constrained")
     for n, variant in enumerate(plan.networks):
-        lines = [one[dataset]["psnr"] for name, one in found if name == variant and dataset in one]
-        before = next(trial.before for trial in plan.trials if trial.variant == variant)
+        trials = [trial for trial, scores in results.ends.items() if trial.variant == variant and dataset in scores]
+        lines = [results.curves[trial][dataset]["psnr"] for trial in trials]
         steps = sorted(set.intersection(*map(set, lines))) if lines else []
         if not steps:
             continue
         values = [[line[step] for line in lines] for step in steps]
-        places = [before + step for step in steps]
+        places = [trials[0].before + step for step in steps]
         (drawn,) = over.plot(places, [statistics.fmean(v) for v in values], marker=".", label=variant)
         over.fill_between(places, [min(v) for v in values], [max(v) for v in values], alpha=0.15, linewidth=0)
-        scores = [line[max(line)] for line in lines]
+        scores = results.values(variant, dataset, "psnr")
         end.plot(scores, [n] * len(scores), "o", color=drawn.get_color(), alpha=0.7)
         end.plot(statistics.fmean(scores), n, "|", color="black", markersize=16)
     end.set_yticks(range(len(plan.networks)), [*plan.networks])
@@ -234,4 +231,3 @@ def draw(plan: Plan, file: Path) -> bool:
         ax.grid(alpha=0.3)
     figure.suptitle(f"{plan.title}: {dataset}{' (demonstration)' if plan.demo else ''}", fontsize=11)
     save(figure, file)
-    return True

@@ -8,21 +8,20 @@ alone, under torch's own counter.
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..archs import window_attention
 from ..archs.layers import pad_to_multiple
-from .facts import look_up
-from .networks import HAT, NETWORKS, STUDIES, Options, at_scale, build, scale_of
+from ..compat.registration import build
+from .networks import HAT, NETWORKS, STUDIES, Options, at_scale, scale_of
+from .published import look_up
+from .text_tables import Style, aligned, as_csv
 
 SCALES = (2, 3, 4)
 SIZE = 64
@@ -57,7 +56,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Row:
+class NetworkCost:
     """A network at a scale. Printed numbers are the papers', in millions and 10⁹; None where none is verified."""
 
     group: str
@@ -113,14 +112,14 @@ def entries(names: Iterable[str]) -> Iterator[tuple[str, str, Options]]:
             yield from ((study.title, label, {**HAT, **changes}) for label, changes in study.variants.items())
 
 
-def rows(
+def costs(
     names: Iterable[str] = (*NETWORKS, *STUDIES),
     scales: Iterable[int] = SCALES,
     size: int = SIZE,
     progress: Callable[[str], object] = lambda name: None,
-) -> list[Row]:
-    """Counts networks and studies at each scale; printed numbers go with 64 × 64 alone."""
-    table = []
+) -> list[NetworkCost]:
+    """Counts networks and studies at each scale; printed multi-adds go with 64 × 64 alone."""
+    found = []
     for group, name, options in entries(names):
         progress(name)
         for scale in scales:
@@ -131,71 +130,53 @@ def rows(
             printed = look_up(PRINTED.get((name, scale), "")) or {}
             parameters = printed.get("params_M", look_up(PRINTED_PARAMETERS.get((name, scale), "")))
             multi_adds = printed.get("multi_adds_G") if size == SIZE else None
-            table.append(Row(group, name, scale, cost, parameters, multi_adds))
-    return table
+            found.append(NetworkCost(group, name, scale, cost, parameters, multi_adds))
+    return found
 
 
-HEADER = ("", "scale", "params", "printed", "diff.", "multi-adds", "printed", "diff.")
+def tables(found: Sequence[NetworkCost], style: Style) -> Iterator[tuple[str, str]]:
+    """Each group and its table, parameters in millions and multi-adds in 10⁹."""
+    header = ["", "scale", "params", "printed", "diff.", "multi-adds", "printed", "diff."]
+    for group in dict.fromkeys(one.group for one in found):
+        lines = [[one.name, f"×{one.scale}", *_cells(one)] for one in found if one.group == group]
+        yield group, aligned(header, lines, style)
 
 
-def cells(row: Row) -> list[str]:
-    """A row as text: parameters in millions and multi-adds in 10⁹."""
-    if row.cost is None:
-        return [row.name, f"×{row.scale}", *[""] * 6]
+def _cells(one: NetworkCost) -> list[str]:
+    if one.cost is None:
+        return [""] * 6
     texts = []
     for value, printed in (
-        (row.cost.parameters / 1e6, row.printed_parameters),
-        (row.cost.multi_adds / 1e9, row.printed_multi_adds),
+        (one.cost.parameters / 1e6, one.printed_parameters),
+        (one.cost.multi_adds / 1e9, one.printed_multi_adds),
     ):
         texts += [f"{value:.2f}", *(("", "") if printed is None else (f"{printed:.1f}", f"{value - printed:+.2f}"))]
-    return [row.name, f"×{row.scale}", *texts]
+    return texts
 
 
-def footnotes(table: list[Row]) -> list[str]:
+def footnotes(found: Sequence[NetworkCost]) -> list[str]:
     """What a reader of the table has to know."""
     notes = ["Parameters in millions, multi-adds in 10⁹ (G). Difference: ours minus printed; up to 0.05 is rounding."]
-    if any(row.printed_multi_adds and row.name in ("HAT", "HAT-S") for row in table):
+    if any(one.printed_multi_adds and one.name in ("HAT", "HAT-S") for one in found):
         notes.append(FOOTNOTE)
-    absent = [f"{row.name} ×{row.scale}" for row in table if row.cost is None]
-    if absent:
+    if absent := [f"{one.name} ×{one.scale}" for one in found if one.cost is None]:
         notes.append(f"BasicSR's implementation does not make: {', '.join(absent)}.")
     return notes
 
 
-def markdown(table: list[Row], size: int) -> str:
-    """The table, a section for each group, with its footnotes."""
-    lines = [f"# Parameters and multi-adds for an LR image of {size}×{size}", ""]
-    for group in dict.fromkeys(row.group for row in table):
-        lines += [f"## {group}", "", _markdown_row(HEADER), _markdown_row(["---", *["---:"] * (len(HEADER) - 1)])]
-        lines += [_markdown_row(cells(row)) for row in table if row.group == group]
-        lines.append("")
-    return "\n".join([*lines, *(f"{note}\n" for note in footnotes(table))])
+def markdown(found: Sequence[NetworkCost], size: int, command: str) -> str:
+    """The tables with their footnotes, and the command that made them."""
+    parts = [f"# Parameters and multi-adds for an LR image of {size}×{size}", f"Made by `{command}`."]
+    for group, table in tables(found, "pipe"):
+        parts += [f"## {group}", table]
+    return "\n\n".join([*parts, *footnotes(found)]) + "\n"
 
 
-def _markdown_row(texts: Iterable[str]) -> str:
-    return f"| {' | '.join(texts)} |"
-
-
-def as_csv(table: list[Row]) -> str:
-    """One line for each row, exact counts."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["group", "name", "scale", "parameters", "multi_adds", "printed_parameters_M", "printed_multi_adds_G"]
-    )
-    for row in table:
-        exact = ("", "") if row.cost is None else (row.cost.parameters, row.cost.multi_adds)
-        writer.writerow([row.group, row.name, row.scale, *exact, row.printed_parameters, row.printed_multi_adds])
-    return text.getvalue()
-
-
-def as_json(table: list[Row], size: int, command: str) -> str:
-    """Rows, footnotes, the counting rule and the command that made them."""
-    content: dict[str, Any] = {
-        "size": size,
-        "counting_rule": look_up("complexity/counting_rule/rule"),
-        "rows": [asdict(row) for row in table],
-        "footnotes": footnotes(table),
-        "command": command,
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+def csv_lines(found: Sequence[NetworkCost]) -> str:
+    """One line for each network and scale, exact counts."""
+    header = ["group", "name", "scale", "parameters", "multi_adds", "printed_parameters_M", "printed_multi_adds_G"]
+    lines = []
+    for one in found:
+        exact = (None, None) if one.cost is None else (one.cost.parameters, one.cost.multi_adds)
+        lines.append([one.group, one.name, one.scale, *exact, one.printed_parameters, one.printed_multi_adds])
+    return as_csv(header, lines)

@@ -2,55 +2,40 @@
 
 LR images are 8 bits, MATLAB's bicubic; images go through a network whole, in fp32; its output is clamped and rounded to
 8 bits; PSNR and SSIM are of luma, without as many border pixels as the scale (``evaluation_protocol`` in tables.yml).
-The scores of an image are written once they are known, so that work that was stopped goes on.
+The scores of an image are written to the cache once they are known, so that work that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from basicsr.utils import tensor2img
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
 from .. import __version__
-from ..bench.measure import settings_of_torch
-from ..config import ConfigError
-from ..data.folders import peek
-from ..data.images import DataError, ImageError, digest, read_bytes
+from ..data.images import DataError, ImageError, read_bytes
 from ..data.resize import imresize
-from ..inference.upscaler import UpscaleError, Upscaler
-from ..inference.weights import OTHER, load_network
-from ..models.training_state import checksum, write_bytes
-from ..models.weights import WeightsError
-from ..plugins import in_one_line
-from . import trained
-from .benchmarks import MissingError, Sample, load, samples
+from ..utils.errors import UserError
+from ..utils.files import checksum, digest, write_file
+from ..weights.files import WeightsError
+from ..weights.load import load_network
+from . import trained_networks
+from .evaluation_images import ImageFiles, MissingError, find_images, read_images
 from .metrics import MetricError, measure, unavailable
 from .networks import Options, scale_of
-from .pair import to_tensor
-from .tables import BICUBIC, SCALES, Scores, Table
-
-Image = NDArray[np.uint8]
-Tile = Literal["whole", "auto"] | int
-Enlarge = Callable[[Image], Image]
-"""LR to SR, uint8 ``(H, W, 3)`` BGR."""
+from .tables import BICUBIC, Scores, Table
+from .trained_networks import Enlarge, NetworkError, TrainedNetwork, naming_failures
 
 BICUBIC_COST = 2**14  # bytes of weights that would cost as much
-
-
-class EvaluationError(Exception):
-    """A row cannot be measured; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -62,42 +47,50 @@ class Settings:
     cache: Path
     """Folder for the scores of single images."""
     weights: Path | None = None
-    """See `Row.weights`."""
-    tile: Tile = "whole"
+    """See `TableRow.weights`."""
+    tile: Literal["whole", "auto"] | int = "whole"
     device: str = "cpu"
-    wanted: Callable[[str, str], bool] = lambda row, set_name: True
-    """Whether to measure a row on a set."""
+    only: frozenset[str] = frozenset()
+    """Rows and sets to measure, by name; of what is not named at all (rows, sets), everything."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """What fills a row at a scale."""
+    """What fills a row of a table at one scale."""
 
     label: str
     scale: int
     identity: str
-    """Changes whenever its outputs may."""
+    """Changes whenever the output may: a part of the key of cached scores."""
     cost: int
-    """Of a pixel, in any unit: the size of its weights."""
-    prepare: Callable[[], Enlarge]
+    """Bytes of the weights: the time for an image is about proportional to them."""
+    build: Callable[[], Enlarge]
 
 
-@dataclass(frozen=True)
-class ImageScore:
-    """What was measured of one image."""
+@dataclass
+class Measurement:
+    """One image that one method is measured on."""
 
-    scale: int
-    row: str
+    method: Method
     set_name: str
-    image: str
-    scores: dict[str, float]
+    files: ImageFiles
+    cached: Path
+    """Where its scores are kept."""
+    cost: int
+    """For the progress bar: `Method.cost` times the size of the LR image, about."""
+    scores: dict[str, float] | None = None
+    """By metric; None until it is measured."""
+
+    def __str__(self) -> str:
+        return f"{self.method.label} ×{self.method.scale} {self.set_name}/{self.files.name}"
 
 
 @dataclass
 class Results:
     """Our side of a table."""
 
-    images: list[ImageScore] = field(default_factory=list)
+    images: list[Measurement] = field(default_factory=list)
+    """Those with scores."""
     cells: dict[tuple[int, str], Scores] = field(default_factory=dict)
     """Scale and row → means over a set, of the sets of which every image was measured."""
     missing: list[str] = field(default_factory=list)
@@ -106,59 +99,41 @@ class Results:
     """What is there and cannot be used."""
 
 
-@dataclass(frozen=True)
-class _Job:
-    """An image that a method is to be measured on."""
-
-    method: Method
-    set_name: str
-    sample: Sample
-    cached: Path
-    cost: int
-
-    @property
-    def scale(self) -> int:
-        return self.method.scale
-
-    def __str__(self) -> str:
-        return f"{self.method.label} ×{self.scale} {self.set_name}/{self.sample.name}"
-
-
 def bicubic(scale: int) -> Method:
     """MATLAB's bicubic."""
     return Method(BICUBIC, scale, "MATLAB bicubic", BICUBIC_COST, lambda: partial(imresize, scale=scale))
 
 
-def from_weights(label: str, options: Options, weights: Path, settings: Settings) -> Method:
+def released(label: str, options: Options, weights: Path, settings: Settings) -> Method:
     """The network of a ``network_g`` with weights in a file; it is built when the first image needs it."""
 
-    def prepare() -> Enlarge:
-        return enlarger(load_network(weights, None, options), options, settings, scale_of(options))
+    def build() -> Enlarge:
+        network = load_network(weights, None, options)
+        loaded = TrainedNetwork(label, network, options, scale_of(options), str(weights))
+        return loaded.enlarger(settings.tile, settings.device)
 
     identity = json.dumps([options, checksum(weights)], sort_keys=True)
-    return Method(label, scale_of(options), identity, weights.stat().st_size, prepare)
+    return Method(label, scale_of(options), identity, weights.stat().st_size, build)
 
 
 def own(spec: str, plugins: Sequence[str], settings: Settings) -> Method:
     """A network that the papers do not have.
 
     Args:
-        spec: ``LABEL=`` and an option file (see `hat_arch.paper.trained.load`) or weights of a HAT.
+        spec: ``LABEL=FILE``, see `hat_arch.paper.trained_networks.load`.
         plugins: files and modules that may define it.
+        settings: how it is run.
 
     Raises:
-        ConfigError: it is none of that.
-        WeightsError: weights that are damaged, or do not fit.
+        UserError: there is no such network, or its weights do not fit.
     """
-    label, _, file = spec.partition("=")
-    if not label or not file:
-        raise ConfigError(f"--network {spec}: must be LABEL=FILE, an option file or weights of a HAT")
-    is_option_file = Path(file).suffix in (".yml", ".yaml")
-    made = trained.load(spec, SCALES[-1]) if is_option_file else _hat(label, Path(file))
+    if not all(spec.partition("=")):
+        raise UserError(f"--network {spec}: must be LABEL=FILE, an option file or weights of a HAT")
+    made = trained_networks.load(spec, option="--network")
     weights = Path(made.weights)
     identity = json.dumps([made.options, checksum(weights), _sources(made.network, plugins)], sort_keys=True)
-    prepare = partial(enlarger, made.network, made.options, settings, made.scale)
-    return Method(label, made.scale, identity, weights.stat().st_size, prepare)
+    build = partial(made.enlarger, settings.tile, settings.device)
+    return Method(made.label, made.scale, identity, weights.stat().st_size, build)
 
 
 def _sources(network: nn.Module, plugins: Sequence[str]) -> list[str]:
@@ -171,129 +146,81 @@ def _sources(network: nn.Module, plugins: Sequence[str]) -> list[str]:
     return sorted(checksum(file) for file in files if file.is_file())
 
 
-def _hat(label: str, weights: Path) -> trained.Trained:
-    try:
-        return trained.by_weights(label, weights)
-    except WeightsError as error:
-        raise WeightsError(str(error).replace(OTHER, f"{OTHER}: --network LABEL=FILE.yml")) from error
-
-
-def enlarger(network: nn.Module, options: Options, settings: Settings, scale: int) -> Enlarge:
-    """A network as a function of 8-bit images."""
-    device, multiple = torch.device(settings.device), options.get("window_size", 1)
-    upscaler = Upscaler(network.to(device), scale, multiple=multiple, tile=settings.tile, precision="fp32")
-
-    def enlarge(lr: Image) -> Image:
-        sr = upscaler(to_tensor(lr)[None].to(device))
-        if not torch.isfinite(sr).all():
-            raise EvaluationError("its output is not finite")
-        return tensor2img(sr)
-
-    return enlarge
-
-
 def evaluate(table: Table, scales: Sequence[int], extra: Sequence[Method], settings: Settings) -> Results:
     """Measures all that can be measured, or takes it from the cache: bicubic, the table's rows, and ``extra``."""
     results = Results()
     reasons = {name: unavailable(name) for name in table.metrics}
     results.missing += [reason for reason in reasons.values() if reason]
     metrics = [name for name, reason in reasons.items() if not reason]
-    jobs: list[_Job] = []
+    planned: list[Measurement] = []
     for scale in scales:
-        methods = _methods(table, scale, settings, results) + [method for method in extra if method.scale == scale]
-        of_scale = [job for name in table.all_sets for job in _plan(table, name, methods, metrics, settings, results)]
-        jobs += sorted(of_scale, key=lambda job: methods.index(job.method))  # each network is built once
-    with settings_of_torch(None):
-        _run(jobs, metrics, results)
+        methods = _methods(table, scale, extra, settings, results)
+        planned += _plan(table, scale, methods, metrics, settings, results)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # of matrix products, TF32 is off by default
+        _run(planned, metrics, results)
     results.problems = list(dict.fromkeys(results.problems))
-    _mean(jobs, results)
+    results.images = [one for one in planned if one.scores]
+    by_cell: dict[tuple[int, str, str], list[Measurement]] = {}
+    for one in planned:
+        by_cell.setdefault((one.method.scale, one.method.label, one.set_name), []).append(one)
+    for (scale, label, set_name), images in by_cell.items():
+        scores = [one.scores for one in images if one.scores]
+        if len(scores) == len(images):
+            means = {metric: float(np.mean([score[metric] for score in scores])) for metric in metrics}
+            results.cells.setdefault((scale, label), {})[set_name] = means
     return results
 
 
-def _methods(table: Table, scale: int, settings: Settings, results: Results) -> list[Method]:
-    """Bicubic, and the table's rows whose weights are there; what is missing is noted."""
-    methods = [bicubic(scale)]
+def _methods(table: Table, scale: int, extra: Sequence[Method], settings: Settings, results: Results) -> list[Method]:
+    """Bicubic, the table's rows whose weights are there, and ``extra``; what is missing is noted."""
+    labels = {BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra)}
+    wanted = labels & settings.only or labels
+    methods = [bicubic(scale), *(method for method in extra if method.scale == scale)]
     for row in table.rows:
-        if row.network is None or not any(settings.wanted(row.label, name) for name in table.all_sets):
+        if row.network is None or row.label not in wanted:
             continue
         candidates = row.weights(scale, settings.weights)
         weights = next((path for path in candidates if path.is_file()), None)
         if weights:
-            methods.append(from_weights(row.label, row.options(scale), weights, settings))
+            methods.append(released(row.label, row.options(scale), weights, settings))
         elif table.paper(row, scale):
             results.missing.append(f"{row.label} ×{scale}: weights {', or '.join(map(str, candidates))}")
-    return methods
+    return [method for method in methods if method.label in wanted]
 
 
 def _plan(
-    table: Table,
-    set_name: str,
-    methods: Sequence[Method],
-    metrics: Sequence[str],
-    settings: Settings,
-    results: Results,
-) -> Iterator[_Job]:
-    """The jobs of a set, for methods of one scale."""
-    asked = [method for method in methods if settings.wanted(method.label, set_name)]
-    if not asked:
-        return
-    scale = asked[0].scale
+    table: Table, scale: int, methods: Sequence[Method], metrics: Sequence[str], settings: Settings, results: Results
+) -> Iterator[Measurement]:
+    """What is to be measured at one scale, method by method."""
+    sets = [name for name in table.all_sets if name in (settings.only & {*table.all_sets} or table.all_sets)]
+    images = {name: _images(table, name, scale, settings, results) for name in (sets if methods else ())}
+    for method in methods:
+        tile = None if method.label == BICUBIC else settings.tile
+        for name, found in images.items():
+            for files, checksums, size in found:
+                key = json.dumps([__version__, method.identity, checksums, scale, tile, metrics])
+                cached = settings.cache / f"{digest(key.encode())}.json"
+                cost = method.cost * size // scale**2
+                yield Measurement(method, name, files, cached, cost, _read(cached, metrics))
+
+
+def _images(
+    table: Table, set_name: str, scale: int, settings: Settings, results: Results
+) -> list[tuple[ImageFiles, str, int]]:
+    """Files, checksums and bytes of each image of a set; none, and a note, if it cannot be used."""
     try:
-        found = samples(settings.data, set_name, scale, table.lr_folder, table.bicubic_lr)
-        files = [(sample, _fingerprint(sample), math.prod(peek(sample.gt))) for sample in found]
+        found = find_images(settings.data, set_name, scale, table.lr_folder, table.bicubic_lr)
+        return [(files, _checksums(files), files.gt.stat().st_size) for files in found]
     except MissingError as error:
         if set_name in table.sets:
             results.missing.append(f"{set_name} ×{scale}: {error}")
-        return
     except DataError as error:
         results.problems.append(f"{set_name} ×{scale}: {error}")
-        return
-    for method in asked:
-        tile = None if method.label == BICUBIC else settings.tile
-        for sample, fingerprint, pixels in files:
-            key = json.dumps([__version__, method.identity, fingerprint, scale, tile, metrics])
-            cached = settings.cache / f"{digest(key.encode())}.json"
-            yield _Job(method, set_name, sample, cached, method.cost * pixels // scale**2)
+    return []
 
 
-def _fingerprint(sample: Sample) -> str:
-    return digest(read_bytes(sample.gt)) + (digest(read_bytes(sample.lr)) if sample.lr else "")
-
-
-def _run(jobs: Sequence[_Job], metrics: Sequence[str], results: Results) -> None:
-    """Measures what is not in the cache, with a bar that knows what images and networks cost."""
-    known = {job: _read(job.cached, metrics) for job in jobs}
-    todo = [job for job in jobs if known[job] is None]
-    failed: set[Method] = set()
-    enlarge: Enlarge | None = None
-    current: Method | None = None
-    terminal = sys.stderr.isatty()
-    with tqdm(
-        total=sum(job.cost for job in todo),
-        disable=not todo,
-        dynamic_ncols=terminal,
-        mininterval=0.2 if terminal else 30,
-        smoothing=0,
-        bar_format="{percentage:3.0f}% |{bar}| {elapsed}<{remaining} {desc}",
-    ) as bar:
-        for n, job in enumerate(todo, 1):
-            bar.set_description_str(f"{n}/{len(todo)} {job}", refresh=terminal)
-            try:
-                if job.method not in failed:
-                    if current is not job.method:
-                        current, enlarge = None, None  # frees the one before
-                        current, enlarge = job.method, job.method.prepare()
-                    assert enlarge is not None
-                    known[job] = _measure(job, enlarge, metrics)
-            except (ImageError, MetricError) as error:  # the same for all methods
-                results.problems.append(f"{job.set_name}/{job.sample.name} ×{job.scale}: {error}")
-            except (EvaluationError, WeightsError, UpscaleError) as error:
-                results.problems.append(f"{job}: {error}")
-                failed.add(job.method)
-            bar.update(job.cost)
-    for job in jobs:
-        if scores := known[job]:
-            results.images.append(ImageScore(job.scale, job.method.label, job.set_name, job.sample.name, scores))
+def _checksums(files: ImageFiles) -> str:
+    return digest(read_bytes(files.gt)) + (digest(read_bytes(files.lr)) if files.lr else "")
 
 
 def _read(path: Path, metrics: Sequence[str]) -> dict[str, float] | None:
@@ -305,30 +232,37 @@ def _read(path: Path, metrics: Sequence[str]) -> dict[str, float] | None:
         return None
 
 
-def _measure(job: _Job, enlarge: Enlarge, metrics: Sequence[str]) -> dict[str, float]:
-    pair = load(job.sample, job.scale)
-    try:
-        sr = enlarge(pair.lr)
-    except (EvaluationError, UpscaleError):
-        raise
-    except Exception as error:  # a network of the user's may raise anything
-        raise EvaluationError(f"the network fails: {in_one_line(error)}") from error
-    if sr.shape != pair.gt.shape:
-        raise EvaluationError(f"makes {sr.shape[:2]} of {pair.lr.shape[:2]}, which is not ×{job.scale}")
-    scores = measure(sr, pair.gt, job.scale, metrics)
-    content = {"row": job.method.label, "set": job.set_name, "image": job.sample.name, "scale": job.scale}
-    write_bytes(json.dumps({**content, "scores": scores}, ensure_ascii=False).encode(), job.cached)
-    return scores
+def _run(planned: Sequence[Measurement], metrics: Sequence[str], results: Results) -> None:
+    """Measures what has no scores yet, with a bar that knows what images and networks cost."""
+    todo = [one for one in planned if one.scores is None]
+    terminal = sys.stderr.isatty()
+    with tqdm(
+        total=sum(one.cost for one in todo),
+        disable=not todo,
+        dynamic_ncols=terminal,
+        mininterval=0.2 if terminal else 30,
+        smoothing=0,
+        bar_format="{percentage:3.0f}% |{bar}| {elapsed}<{remaining} {desc}",
+    ) as bar:
+        for method, images in groupby(todo, key=lambda one: one.method):
+            enlarge: Enlarge | None = None  # frees the network before
+            for one in images:
+                bar.set_description_str(str(one), refresh=terminal)
+                try:
+                    enlarge = enlarge or method.build()
+                    _measure(one, enlarge, metrics)
+                except (ImageError, MetricError) as error:  # the same for all methods
+                    results.problems.append(f"{one.set_name}/{one.files.name} ×{method.scale}: {error}")
+                except (NetworkError, WeightsError) as error:
+                    results.problems.append(str(error))
+                    break
+                bar.update(one.cost)
 
 
-def _mean(jobs: Sequence[_Job], results: Results) -> None:
-    """Means over the sets of which every image was measured."""
-    asked: dict[tuple[int, str, str], int] = {}
-    for job in jobs:
-        key = (job.scale, job.method.label, job.set_name)
-        asked[key] = asked.get(key, 0) + 1
-    for key, count in asked.items():
-        scores = [s.scores for s in results.images if (s.scale, s.row, s.set_name) == key]
-        if len(scores) == count:
-            means = {metric: float(np.mean([s[metric] for s in scores])) for metric in scores[0]}
-            results.cells.setdefault(key[:2], {})[key[2]] = means
+def _measure(one: Measurement, enlarge: Enlarge, metrics: Sequence[str]) -> None:
+    gt, lr = read_images(one.files, one.method.scale)
+    with naming_failures(str(one), "--tile auto takes less memory, and changes the numbers"):
+        sr = enlarge(lr)
+    one.scores = measure(sr, gt, one.method.scale, metrics)
+    content = {"row": one.method.label, "set": one.set_name, "image": one.files.name, "scale": one.method.scale}
+    write_file(one.cached, json.dumps({**content, "scores": one.scores}, ensure_ascii=False).encode(), durable=True)

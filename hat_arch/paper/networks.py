@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from basicsr.utils.registry import ARCH_REGISTRY
-from torch import nn
+from ..archs.presets import PRESETS
 
 Options = dict[str, Any]
 
-HAT: Options = {
-    "type": "HAT",
-    "upscale": 4,
-    "in_chans": 3,
-    "img_size": 64,
-    "window_size": 16,
-    "compress_ratio": 3,
-    "squeeze_factor": 30,
-    "conv_scale": 0.01,
-    "overlap_ratio": 0.5,
-    "img_range": 1.0,
-    "depths": [6] * 6,
-    "embed_dim": 180,
-    "num_heads": [6] * 6,
-    "mlp_ratio": 2,
-    "upsampler": "pixelshuffle",
-    "resi_connection": "1conv",
-}
+HAT: Options = {"type": "HAT", **PRESETS["HAT"]}
 _SWINIR: Options = {
     "type": "SwinIR",
     "upscale": 4,
@@ -47,9 +28,7 @@ _CNN: Options = {"num_in_ch": 3, "num_out_ch": 3}
 _RGB: Options = {"img_range": 255.0, "rgb_mean": [0.4488, 0.4371, 0.4040]}
 
 NETWORKS: dict[str, Options] = {
-    "HAT-S": {**HAT, "embed_dim": 144, "compress_ratio": 24, "squeeze_factor": 24},
-    "HAT": HAT,
-    "HAT-L": {**HAT, "depths": [6] * 12, "num_heads": [6] * 12},
+    **{name: {"type": "HAT", **options} for name, options in PRESETS.items()},
     "SwinIR": _SWINIR,
     "RCAN": {
         "type": "RCAN",
@@ -142,11 +121,3 @@ def at_scale(options: Options, scale: int) -> Options:
 def scale_of(options: Options, default: int = 1) -> int:
     """By how much the network of a ``network_g`` section enlarges; ``default`` if it does not say."""
     return int(options.get("upscale") or options.get("scale") or default)
-
-
-def build(options: Options) -> nn.Module:
-    """The network of a ``network_g`` section, with fresh weights."""
-    arguments = {key: value for key, value in options.items() if key != "type"}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.meshgrid")  # of BasicSR's SwinIR
-        return ARCH_REGISTRY.get(options["type"])(**arguments)

@@ -1,32 +1,23 @@
-"""Trains many runs, each in a process of its own, some of them at once; goes on with those that were stopped."""
+"""Trains the runs of an ablation with ``basicsr train``, several at once, and goes on with those that were stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import re
-import signal
+import subprocess
 import sys
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.parallel import cores
-from ..models import training_state
+from ..utils.machine import cores
 
-Command = Callable[[list[str]], int]
-"""``basicsr train`` with its arguments; returns an exit code."""
-
-STOPPED = 130  # exit code of a process that was stopped by Ctrl-C
-TAIL = 65536  # bytes of a log in which the newest iteration is looked for
+COMMAND = (sys.executable, "-m", "hat_arch", "train")
 
 
 @dataclass(frozen=True)
@@ -48,19 +39,6 @@ class Run:
     def finished(self) -> bool:
         """Whether it was trained to its end and validated: the summary is written last."""
         return (self.experiment / "summary.md").is_file()
-
-    @property
-    def done(self) -> int:
-        """Iterations that it has come to, as its newest log or checkpoint tells."""
-        if self.finished:
-            return self.iterations
-        for log in sorted(self.experiment.glob("train_*.log"), reverse=True)[:1]:
-            with log.open("rb") as file:
-                file.seek(max(0, log.stat().st_size - TAIL))
-                found = re.findall(rb"\biter:\s*([\d,]+)", file.read())
-            if found:
-                return int(found[-1].replace(b",", b""))
-        return max(training_state.iterations(self.experiment / "training_states"), default=0)
 
 
 @dataclass(frozen=True)
@@ -86,173 +64,111 @@ class Trial:
 
 
 def train(
-    trials: Sequence[Trial], command: Command, at_once: int = 1, logs: Path | None = None, arguments: Sequence[str] = ()
+    trials: Sequence[Trial], at_once: int = 1, logs: Path | None = None, arguments: Sequence[str] = ()
 ) -> Generator[tuple[Trial, str | None], None, None]:
-    """Trains what is not finished; yields each trial when it is over, with what went wrong.
+    """Trains what is not finished; yields each trial when it has ended, with what went wrong (None: nothing did).
 
-    When the generator is closed or interrupted, what is being trained stops with a checkpoint.
+    When the generator is closed or interrupted, the runs that are being trained stop with a checkpoint.
 
     Args:
         trials: what to train.
-        command: called in the processes, which begin anew (``spawn``).
-        at_once: number of processes.
-        logs: folder for what the processes print, under a progress bar; without it, they print here.
+        at_once: number of trials that are trained at the same time.
+        logs: folder for what the runs print, beside a progress bar; without it, they print to the terminal.
         arguments: further ones of ``basicsr train``.
     """
-    if at_once > 1:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // at_once)))
-    waiting, pool = deque(trials), _Pool(command, logs, arguments, _Progress(trials, bar=logs is not None))
-    try:
-        while waiting or pool.active:
-            while waiting and len(pool.active) < at_once:
-                trial = waiting.popleft()
-                if not pool.begin(trial, trial.stages):
-                    yield trial, None
-            for one in pool.ended():
-                problem = _problem(one, logs)
-                if problem or not pool.begin(one.trial, one.later):
-                    yield one.trial, problem
-    finally:
-        pool.stop()
+    runs = {run.experiment: run for trial in trials for run in trial.stages}.values()
+    processes = _Processes(at_once, logs, arguments)
+    finished = sum(run.finished for run in runs)
+    bar = tqdm(total=len(runs), initial=finished, unit="run", dynamic_ncols=True, disable=None if logs else True)
+    with ThreadPoolExecutor(at_once) as executor, bar:
+        futures = {executor.submit(processes.train, trial): trial for trial in trials}
+        waiting = set(futures)
+        try:
+            while waiting:
+                ended, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+                bar.n = sum(run.finished for run in runs)
+                bar.refresh()
+                for future in sorted(ended, key=list(futures).index):
+                    yield futures[future], future.result()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+            processes.stop()
 
 
-@dataclass
-class _Active:
-    trial: Trial
-    run: Run
-    later: Sequence[Run]
-    process: BaseProcess
-    logged: int
-    """Size of its log when it began."""
+class _Processes:
+    """The processes that train now."""
 
+    def __init__(self, at_once: int, logs: Path | None, arguments: Sequence[str]) -> None:
+        self.logs, self.arguments = logs, arguments
+        # they run in other folders, and import from where this process does
+        self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        if at_once > 1:
+            self.environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // at_once)))
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
 
-class _Pool:
-    """The processes that train."""
-
-    def __init__(self, command: Command, logs: Path | None, arguments: Sequence[str], progress: _Progress) -> None:
-        self.command, self.logs, self.arguments, self.progress = command, logs, arguments, progress
-        self.active: list[_Active] = []
-
-    def begin(self, trial: Trial, stages: Sequence[Run]) -> bool:
-        """Starts the first of these stages that is not finished; whether there is one."""
-        left = [run for run in stages if not run.finished]
-        if not left:
-            return False
-        run, log = left[0], self.logs / f"{left[0].name}.log" if self.logs else None
-        words = ["-opt", str(run.options.resolve()), "--auto_resume", *self.arguments]
-        process = get_context("spawn").Process(target=_process, args=(self.command, words, run, log))
-        logged = log.stat().st_size if log and log.is_file() else 0
-        self.progress.begins(trial, run)
-        with _ignoring_ctrl_c():
-            process.start()
-        self.active.append(_Active(trial, run, left[1:], process, logged))
-        return True
-
-    def ended(self) -> list[_Active]:
-        """Waits up to a second; those that have ended.
-
-        Raises:
-            KeyboardInterrupt: one was stopped by Ctrl-C, which goes to all processes of a terminal.
-        """
-        connection.wait([one.process.sentinel for one in self.active], timeout=1)
-        self.progress.draw([f"{one.trial}" for one in self.active])
-        over = [one for one in self.active if one.process.exitcode is not None]
-        self.active = [one for one in self.active if one not in over]
-        if any(one.process.exitcode == STOPPED for one in over):
-            raise KeyboardInterrupt
-        return over
+    def train(self, trial: Trial) -> str | None:
+        """Trains the stages of a trial that are not finished; returns what went wrong."""
+        for run in trial.stages:
+            if run.finished:
+                continue
+            with self._claimed(run) as claim:
+                if run.finished:  # another command has trained it meanwhile
+                    continue
+                if self.logs is None:
+                    tqdm.write(f"{trial}: {run.name}, {run.iterations:,} iterations")
+                if problem := self._train(run, claim):
+                    return problem
+        return None
 
     def stop(self) -> None:
-        self.progress.close()
-        for one in self.active:
-            one.process.terminate()  # SIGTERM, upon which training writes a checkpoint
-        for one in self.active:
-            one.process.join()
+        """Has every process write a checkpoint and end."""
+        with self.lock:
+            self.stopping.set()
+            for process in self.running:
+                process.terminate()
+
+    @contextlib.contextmanager
+    def _claimed(self, run: Run) -> Iterator[int]:
+        """Waits until no other process trains this run, here or for another command; yields what holds the claim.
+
+        The claim is a lock on an open file, which the process that trains inherits: it outlives this command if that
+        is killed, and ends with the training.
+        """
+        file = run.experiment.with_name(f".{run.name}.lock")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w") as lock:
+            while not self.stopping.is_set():
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                self.stopping.wait(1)
+            yield lock.fileno()
+
+    def _train(self, run: Run, claim: int) -> str | None:
+        log = self.logs / f"{run.name}.log" if self.logs else None
+        words = [*COMMAND, "-opt", str(run.options.resolve()), "--auto_resume", *self.arguments]
+        with log.open("ab") if log else contextlib.nullcontext() as output:
+            begin = output.tell() if output else 0
+            with self.lock:
+                if self.stopping.is_set():
+                    return "stopped"
+                process = subprocess.Popen(
+                    words, cwd=run.folder, env=self.environment, stdout=output, stderr=output, pass_fds=(claim,)
+                )
+                self.running.add(process)
+            code = process.wait()
+            with self.lock:
+                self.running.discard(process)
+        if code == 0 and run.finished:
+            return None
+        problem = f"{run.name} ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
+        return f"{problem}{_last_words(log, begin)} ({log})" if log else problem
 
 
-@contextlib.contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
-    """For a process that begins inside: until it trains, it leaves Ctrl-C to the one that started it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _process(command: Command, words: list[str], run: Run, log: Path | None) -> None:
-    """What a process does; it stops, with a checkpoint, when the one that started it is no more."""
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
-    if log:
-        with log.open("ab") as file:
-            for stream in (1, 2):
-                os.dup2(file.fileno(), stream)
-    os.chdir(run.folder)
-    run.experiment.parent.mkdir(exist_ok=True)
-    with run.experiment.with_name(f".{run.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # one that lost its parent may still be writing its checkpoint
-        code = command(words)
-    sys.exit(code)
-
-
-def _stop_with_parent() -> None:
-    if parent := parent_process():
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _problem(one: _Active, logs: Path | None) -> str | None:
-    """Why a process did not do its work, in one line."""
-    code = one.process.exitcode
-    if code == 0 and one.run.finished:
-        return None
-    how = f"{one.run.name} ended with {f'signal {-code}' if code and code < 0 else f'exit code {code}'}"
-    if logs is None:
-        return how
-    log = logs / f"{one.run.name}.log"
-    with contextlib.suppress(OSError):
-        text = log.read_bytes()[one.logged :].decode(errors="replace")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        if said := next((line for line in reversed(lines) if line.startswith("basicsr: ")), "".join(lines[-1:])):
-            how += f": {said.removeprefix('basicsr: ')}"
-    return f"{how} ({log})"
-
-
-class _Progress:
-    """How far all runs together are: a bar, or a line when one begins."""
-
-    def __init__(self, trials: Sequence[Trial], bar: bool) -> None:
-        self.runs = {run.name: run for trial in trials for run in trial.stages}.values()
-        self.total = sum(run.iterations for run in self.runs)
-        self.first = self.done()
-        self.started = time.monotonic()
-        terminal = sys.stderr.isatty()
-        self.bar = tqdm(
-            total=self.total,
-            initial=self.first,
-            unit="it",
-            smoothing=0,  # variants differ in speed
-            dynamic_ncols=terminal,
-            mininterval=0.2 if terminal else 30,
-            disable=not bar,
-        )
-
-    def done(self) -> int:
-        return sum(min(run.done, run.iterations) for run in self.runs)
-
-    def begins(self, trial: Trial, run: Run) -> None:
-        if not self.bar.disable:
-            return
-        done, seconds = self.done(), time.monotonic() - self.started
-        left = ""
-        if done > self.first:
-            left = f"; about {(self.total - done) * seconds / (done - self.first) / 3600:.1f} h left"
-        print(f"{trial}: {run.name}, {run.iterations:,} iterations ({done:,} of {self.total:,} done{left})", flush=True)
-
-    def draw(self, names: list[str]) -> None:
-        if not self.bar.disable:
-            self.bar.set_description(" | ".join(names), refresh=False)
-            self.bar.update(self.done() - self.bar.n)
-
-    def close(self) -> None:
-        self.bar.close()
+def _last_words(log: Path, begin: int) -> str:
+    """What a run printed last, since it began at this byte of its log: its ``basicsr: …`` line, or any."""
+    lines = [line.strip() for line in log.read_bytes()[begin:].decode(errors="replace").splitlines() if line.strip()]
+    said = next((line for line in reversed(lines) if line.startswith("basicsr: ")), "".join(lines[-1:]))
+    return f": {said.removeprefix('basicsr: ')}" if said else ""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ... import config
-
 if TYPE_CHECKING:
     from ...paper.ablation import Plan
-
-AGAIN = "; the same command with --resume goes on from there"
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -37,7 +34,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default: experiments/ablations/NAME/demo (or /full)"
     )
-    parser.set_defaults(run=run, after_stop=AGAIN)
+    parser.set_defaults(run=run, after_stop="; the same command with --resume goes on from there")
 
 
 def _positive(text: str) -> int:
@@ -46,71 +43,56 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def train(argv: list[str]) -> int:
-    """``basicsr train`` in a process of its own."""
-    from .. import main
-
-    return main(["train", *argv])
-
-
 def run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from ...data.parallel import cores
-    from ...paper import ablation, ablation_report, trials
+    from ...config import ConfigError
+    from ...paper import ablation, ablation_report
+    from ...utils.machine import cores
 
     if args.list:
-        print_studies()
+        for study in ablation.NAMES:
+            print(f"{study:<18} {ablation.title(study)}: {', '.join(ablation.option_files(study))}")
         return 0
     if args.study not in ablation.NAMES:
         what = f"no study '{args.study}'" if args.study else "NAME is missing"
-        raise config.ConfigError(f"{what}; there are: {', '.join(ablation.NAMES)}")
-    if args.gpus and args.budget == "demo":
-        raise config.ConfigError("--gpus is for --budget full; the demo trains several variants at once instead")
+        raise ConfigError(f"{what}; there are: {', '.join(ablation.NAMES)}")
+    demo = args.budget == "demo"
+    if args.gpus and demo:
+        raise ConfigError("--gpus is for --budget full; the demo trains several variants at once instead")
 
     out = args.out or Path("experiments/ablations", args.study, args.budget)
-    plan = make_plan(args, out)
+    changes = {key: getattr(args, key) for key in ("seeds", "iterations") if getattr(args, key) is not None}
+    plan = (ablation.plan_demo if demo else ablation.plan_full)(args.study, out, **changes)
     if not args.resume and (begun := ablation.begun(plan)):
-        raise config.ConfigError(f"{begun[0].experiment}: was begun; go on with --resume, or delete it to begin anew")
+        raise ConfigError(f"{begun[0].experiment}: was begun; go on with --resume, or delete it to begin anew")
     ablation_report.require_logs(plan)
-    demo = args.budget == "demo"
-    logs = out / "logs" if demo else None
-    (logs or out).mkdir(parents=True, exist_ok=True)
-    announce(plan)
 
-    failed: dict[str, str] = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the runs stop with a checkpoint
+    runs = {run.name: run for trial in plan.trials for run in trial.stages}.values()
+    ready = sum(run.finished for run in runs)
+    print(f"{plan.title}: {len(plan.networks)} variants, {len(runs)} runs{f', {ready} of them finished' * bool(ready)}")
+    if demo:
+        print("A demonstration of the harness; no evidence for the paper's ordering.", flush=True)
     at_once = min(cores(), len(plan.trials)) if demo else 1
-    gpus = ["--gpus", str(args.gpus)] if args.gpus else []
-    with closing(trials.train(plan.trials, train, at_once, logs, gpus)) as over:
-        for trial, problem in over:
-            if problem:
-                failed[str(trial)] = problem
-                tqdm.write(f"{trial}: failed: {problem}", file=sys.stderr)
-            else:
-                scores = ablation_report.at_end(trial.result)
-                tqdm.write(f"{trial}: " + "; ".join(f"{name} {one['psnr']:.2f} dB" for name, one in scores.items()))
-            ablation_report.write_report(plan, failed)
+    failed = _train(plan, at_once, out / "logs" if demo else None, ["--gpus", str(args.gpus)] if args.gpus else [])
     print(f"\n{(out / 'table.md').read_text(encoding='utf-8')}\n{out}/table.md, table.csv, runs.csv, curves.png")
     return 1 if failed else 0
 
 
-def make_plan(args: argparse.Namespace, out: Path) -> Plan:
-    from ...paper import ablation
+def _train(plan: Plan, at_once: int, logs: Path | None, arguments: list[str]) -> dict[str, str]:
+    """Trains what is not finished and reports after each trial; returns which trials failed, and why."""
+    from tqdm import tqdm
 
-    changes = {key: getattr(args, key) for key in ("seeds", "iterations") if getattr(args, key) is not None}
-    return (ablation.plan_demo if args.budget == "demo" else ablation.plan_full)(args.study, out, **changes)
+    from ...paper import ablation_report, trials
 
-
-def announce(plan: Plan) -> None:
-    runs = {run.name: run for trial in plan.trials for run in trial.stages}.values()
-    ready = sum(run.finished for run in runs)
-    print(f"{plan.title}: {len(plan.networks)} variants, {len(runs)} runs{f', {ready} of them finished' * bool(ready)}")
-    if plan.demo:
-        print("A demonstration of the harness; no evidence for the paper's ordering.", flush=True)
-
-
-def print_studies() -> None:
-    from ...paper import ablation
-
-    for study in ablation.NAMES:
-        print(f"{study:<18} {ablation.title(study)}: {', '.join(ablation.option_files(study))}")
+    failed: dict[str, str] = {}
+    (logs or plan.out).mkdir(parents=True, exist_ok=True)
+    with closing(trials.train(plan.trials, at_once, logs, arguments)) as ended:
+        for trial, problem in ended:
+            if problem:
+                failed[str(trial)] = problem
+                tqdm.write(f"{trial}: failed: {problem}", file=sys.stderr)
+            else:
+                scores = ablation_report.at_end(ablation_report.curves(trial.result))
+                tqdm.write(f"{trial}: " + "; ".join(f"{name} {one['psnr']:.2f} dB" for name, one in scores.items()))
+            ablation_report.write_report(plan, failed)
+    return failed

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...config import ConfigError
+from ...utils.errors import UserError
 
 FOLDER = Path("results/paper")
 
@@ -23,15 +23,19 @@ def numbers(count: int, names: str) -> Callable[[str], tuple[int, ...]]:
     """An argparse type: ``count`` whole numbers with commas between them."""
 
     def parse(text: str) -> tuple[int, ...]:
-        try:
-            values = tuple(int(part) for part in text.split(","))
-        except ValueError:
-            values = ()
-        if len(values) != count:
+        parts = text.split(",")
+        if len(parts) != count or not all(re.fullmatch(r"\s*-?\d+\s*", part) for part in parts):
             raise argparse.ArgumentTypeError(f"{text}: must be {names} in pixels, such as {','.join(['40'] * count)}")
-        return values
+        return tuple(map(int, parts))
 
     return parse
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number, at least 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, at least 1")
+    return int(text)
 
 
 def add_networks(parser: argparse.ArgumentParser) -> None:
@@ -42,27 +46,21 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
     add("--plugin", action="append", default=[], help="file or module to import first")
 
 
-def require_png(out: Path | None, image: Path | None = None) -> None:
-    """Raises `ConfigError` where ``--out`` is no PNG, or the image that is read."""
-    if out is None:
-        return
-    if out.suffix != ".png":
-        raise ConfigError(f"--out {out}: must end in .png")
-    if image and out.exists() and image.exists() and out.samefile(image):
-        raise ConfigError(f"--out {out}: is the image that is read; name another file")
+def picture_file(out: Path | None, words: Sequence[object], image: Path | None = None) -> Path:
+    """Where a picture goes: ``--out``, or by default a name made of ``words`` in `FOLDER`. To be asked before the work.
 
-
-def file_of(*words: object) -> Path:
-    """Where a picture of these goes without ``--out``."""
-    name = re.sub(r"[^\w.,+-]+", "-", "_".join(map(str, words)))
-    return FOLDER / f"{name}.png"
-
-
-def require_writable(out: Path) -> None:
-    """Raises `ConfigError` unless a file can be written there; to be asked before the work."""
+    Raises:
+        UserError: ``out`` is no PNG, is the image that is read, or cannot be written.
+    """
+    file = out or FOLDER / re.sub(r"[^\w.,+-]+", "-", "_".join(map(str, words)) + ".png")
+    if file.suffix != ".png":
+        raise UserError(f"--out {file}: must end in .png")
+    if image and file.exists() and file.samefile(image):
+        raise UserError(f"--out {file}: is the image that is read; name another file")
     try:
-        if out.is_dir():
+        if file.is_dir():
             raise IsADirectoryError(0, "is a folder")
-        tempfile.TemporaryFile(dir=next(folder for folder in out.absolute().parents if folder.exists())).close()
+        tempfile.TemporaryFile(dir=next(folder for folder in file.absolute().parents if folder.exists())).close()
     except OSError as error:
-        raise ConfigError(f"--out {out}: cannot be written ({error.strerror}); name another file") from error
+        raise UserError(f"--out {file}: cannot be written ({error.strerror}); name another file") from error
+    return file

@@ -8,9 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from ...config import ConfigError
+from ...utils.errors import UserError
 from ..upscale import tile_side
 from .options import FOLDER
 
@@ -51,43 +49,38 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ...bench.measure import BenchmarkError, pick_device
-    from ...data.folders import write_file
-    from ...paper import evaluation, render
-    from ...paper.tables import ALIASES, TABLES
+    import torch
+
+    from ...paper import evaluation, table_formats
+    from ...paper.tables import ALIASES, BICUBIC, TABLES
+    from ...utils.files import write_file
 
     name = ALIASES.get(args.name, args.name)
     if name not in TABLES:
-        raise ConfigError(f"paper table {args.name}: unknown; there are {', '.join(TABLES)}")
+        raise UserError(f"paper table {args.name}: unknown; there are {', '.join(TABLES)}")
     table = TABLES[name]
     scales = args.scale or list(table.scales)
     if unknown := set(scales) - set(table.scales):
-        raise ConfigError(f"--scale {min(unknown)}: table {name} has {', '.join(map(str, table.scales))}")
+        raise UserError(f"--scale {min(unknown)}: table {name} has {', '.join(map(str, table.scales))}")
     for folder in (args.data, args.weights):
         if folder is not None and folder != Path("datasets") and not folder.is_dir():
-            raise ConfigError(f"{folder}: no such folder")
-    try:
-        device = pick_device(args.device).type
-    except BenchmarkError as error:
-        raise ConfigError(str(error)) from error
-    settings = evaluation.Settings(args.data, args.out / "cache", args.weights, args.tile, device)
-
+            raise UserError(f"{folder}: no such folder")
+    cuda = torch.cuda.is_available()
+    if args.device == "cuda" and not cuda:
+        raise UserError("--device cuda: PyTorch sees no CUDA device here")
+    device = "cuda" if cuda and args.device != "cpu" else "cpu"
+    only = frozenset(args.only)
+    settings = evaluation.Settings(args.data, args.out / "cache", args.weights, args.tile, device, only)
     extra = _own(args, table, scales, settings)
-    settings = _only(args.only, table, extra, settings)
+    known = [BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra), *table.all_sets]
+    if strange := [word for word in args.only if word not in known]:
+        raise UserError(f"--only {strange[0]}: neither row nor set; there are {', '.join(known)}")
 
     with _alone(settings.cache):
         results = evaluation.evaluate(table, scales, extra, settings)
-    found = render.blocks(table, results, scales)
-    files = {
-        f"{name}.md": render.markdown(table, results, found),
-        f"{name}.csv": render.csv_cells(table, results, scales),
-        f"{name}.tex": render.latex(table, found),
-        f"{name}.html": render.html_page(table, results, found),
-        f"{name}_images.csv": render.csv_images(results),
-    }
-    for file, content in files.items():
+    for file, content in table_formats.files(table, results, scales).items():
         write_file(args.out / file, content.encode())
-    print(render.text(table, found))
+    print(table_formats.text(table, results, scales))
     _report(results)
     print(f"{args.out}/{name}.md, .csv, .tex, .html; images: {name}_images.csv")
     return 1 if results.problems else 0
@@ -95,12 +88,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _alone(cache: Path) -> AbstractContextManager[object]:
     """Keeps others from measuring into the same folder, until its block ends."""
+    from filelock import FileLock, Timeout
+
     cache.mkdir(parents=True, exist_ok=True)
     try:
         return FileLock(cache / "lock").acquire(timeout=0)
     except Timeout:
         what = "another basicsr paper table is at work there; wait for it, or name another --out"
-        raise ConfigError(f"{cache}: {what}") from None
+        raise UserError(f"{cache}: {what}") from None
 
 
 def _own(args: argparse.Namespace, table: Table, scales: list[int], settings: Settings) -> list[Method]:
@@ -112,25 +107,11 @@ def _own(args: argparse.Namespace, table: Table, scales: list[int], settings: Se
     taken = {(scale, label) for scale in scales for label in (BICUBIC, *(row.label for row in table.rows))}
     for method in methods:
         if method.scale not in scales:
-            raise ConfigError(f"--network {method.label}: enlarges by {method.scale}; the scales are {scales}")
+            raise UserError(f"--network {method.label}: enlarges by {method.scale}; the scales are {scales}")
         if (method.scale, method.label) in taken:
-            raise ConfigError(f"--network {method.label}: there is a row of that name; take another")
+            raise UserError(f"--network {method.label}: there is a row of that name; take another")
         taken.add((method.scale, method.label))
     return methods
-
-
-def _only(words: list[str], table: Table, extra: list[Method], settings: Settings) -> Settings:
-    """Settings that leave out what ``--only`` does not name."""
-    from dataclasses import replace
-
-    from ...paper.tables import BICUBIC
-
-    labels = [BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra)]
-    rows, sets = ({word for word in words if word in known} for known in (labels, table.all_sets))
-    if unknown := [word for word in words if word not in rows | sets]:
-        known = ", ".join((*labels, *table.all_sets))
-        raise ConfigError(f"--only {unknown[0]}: neither row nor set; there are {known}")
-    return replace(settings, wanted=lambda row, set_name: (not rows or row in rows) and (not sets or set_name in sets))
 
 
 def _report(results: Results) -> None:

@@ -1,0 +1,36 @@
+"""Puts classes into BasicSR's registries, each once, and builds networks from them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from basicsr.utils.registry import ARCH_REGISTRY, Registry
+from torch import nn
+
+
+def register(registry: Registry, cls: type) -> None:
+    """Registers ``cls`` under its name; again, if its module is imported again.
+
+    Raises:
+        ImportError: another package has registered another class under that name.
+    """
+    name = cls.__name__
+    present: Any = registry._obj_map.get(name)
+    if present is None:
+        registry.register(cls)
+    elif present.__module__ == cls.__module__:
+        registry._obj_map[name] = cls  # the module was reloaded
+    else:
+        raise ImportError(
+            f"{present.__module__} has already registered a {registry._name} named {name!r}; {cls.__module__} has one "
+            "too. Only one of the two can be used in a process: uninstall the other, or do not load it."
+        )
+
+
+def build(options: dict[str, Any]) -> nn.Module:
+    """The network of a ``network_g`` section, with fresh weights."""
+    arguments = {key: value for key, value in options.items() if key != "type"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.meshgrid")  # of BasicSR's SwinIR
+        return ARCH_REGISTRY.get(options["type"])(**arguments)

@@ -1,0 +1,77 @@
+"""Option files, read and checked before anything is created: ``config.load(file, is_train=True)``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+# The command's parsers import this package, and must start at once: all else is imported where it is needed.
+from .problems import ConfigError, Problems
+
+__all__ = ["ConfigError", "load", "read_network"]
+
+
+def load(
+    file: str | Path,
+    is_train: bool,
+    overrides: Iterable[str] = (),
+    absent: list[Path] | None = None,
+    build_networks: bool = True,
+) -> dict[str, Any]:
+    """Reads and checks an option file.
+
+    Args:
+        file: path of the YAML file, or the name of one that comes with the package.
+        is_train: whether it is for training or for testing.
+        overrides: assignments of ``--force_yml``, such as ``train:ema_decay=0.999``; the value is read as YAML.
+        absent: if given, data and weights that are not on the disk are added to it, and are no errors.
+        build_networks: whether to try if the networks can be built and fit their weights. One process of a run does.
+
+    Returns:
+        A plain dict for BasicSR, with defaults filled in.
+
+    Raises:
+        ConfigError: something in it cannot work; lines of file, line, key and remedy.
+    """
+    from . import files, keys, reading, registered, schema, shipped_options
+
+    file = shipped_options.find(file)
+    raw, lines = reading.read(file)
+    for assignment in overrides:
+        reading.override(raw, assignment)
+    problems = Problems(file, lines, absent)
+    model = schema.TrainOptions if is_train else schema.TestOptions
+    opt = schema.validate(model, raw, problems)
+    problems.raise_if_any()
+    registered.check_names(opt, problems)
+    problems.raise_if_any()
+    keys.check_keys(opt, model, problems)
+    keys.check_effect(opt, problems)
+    registered.check_arguments(opt, problems)
+    files.check_datasets(opt, is_train, problems)
+    problems.raise_if_any()
+    if build_networks:
+        files.check_networks(opt, problems)
+        problems.raise_if_any()
+    return opt
+
+
+def read_network(file: Path) -> tuple[dict[str, Any], int]:
+    """``network_g`` and ``scale`` of an option file, which may lack all else.
+
+    Raises:
+        ConfigError: they are missing, or name no registered network with such arguments.
+    """
+    from . import reading, registered, schema
+
+    raw, lines = reading.read(file)
+    problems = Problems(file, lines)
+    opt = schema.validate(schema.NetworkOptions, raw, problems)
+    problems.raise_if_any()
+    section = {"network_g": opt["network_g"]}
+    registered.check_names(section, problems)
+    problems.raise_if_any()
+    registered.check_arguments(section, problems)
+    problems.raise_if_any()
+    return opt["network_g"], opt["scale"]

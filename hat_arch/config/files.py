@@ -1,0 +1,128 @@
+"""The files of an option file: data sets must exist and fit the scale, weights must fit the networks."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import nn
+
+from ..compat.registration import build
+from ..weights.files import LEAST, WeightsError, fitting, read_weights
+from .keys import words_in_source
+from .problems import Key, Problems
+from .reading import Options
+from .registered import networks
+
+DATA_REMEDY = "  datasets/README.md says how to get and prepare each data set; to train without any: make demo"
+NEEDED = ("dataroot_gt", "dataroot_lq")
+NEEDED_TO_TRAIN = ("batch_size_per_gpu", "num_worker_per_gpu", "gt_size", "use_hflip", "use_rot")
+
+
+def check_datasets(opt: Options, is_train: bool, problems: Problems) -> None:
+    """Folders, stores and files must exist, and patches must fit the scale."""
+    if is_train and "train" not in {name.split("_")[0] for name in opt["datasets"]}:
+        problems.add(("datasets",), "has no 'train'")
+    if is_train and opt.get("val") and not opt["val"].get("val_freq"):
+        problems.add(("val", "val_freq"), "is missing")
+    for name, dataset in opt["datasets"].items():
+        key = ("datasets", name)
+        words = words_in_source(DATASET_REGISTRY.get(dataset["type"]))
+        for needed in (*NEEDED, *NEEDED_TO_TRAIN) if name == "train" else NEEDED:
+            if dataset.get(needed) is None and (needed in words or needed.endswith("_per_gpu")):
+                problems.add(key, f"'{needed}' is missing")
+        gt_size = dataset.get("gt_size")
+        if name == "train" and gt_size and gt_size % opt["scale"]:
+            problems.add((*key, "gt_size"), f"{gt_size} is not a multiple of scale {opt['scale']}")
+        check_root = _check_store if dataset["io_backend"]["type"] == "lmdb" else _check_folder
+        for option, value in dataset.items():
+            if option.startswith("dataroot") and value is not None:
+                for root in value if isinstance(value, list) else [value]:
+                    check_root((*key, option), Path(root).expanduser(), problems)
+        meta_info = dataset.get("meta_info_file")
+        if meta_info and not Path(meta_info).is_file():
+            problems.add_absent((*key, "meta_info_file"), meta_info, "file")
+
+
+def _check_store(key: Key, store: Path, problems: Problems) -> None:
+    if store.suffix != ".lmdb":
+        problems.add(key, f"'{store}' is no LMDB store; its name must end in .lmdb")
+    elif not store.is_dir():
+        problems.add_absent(key, store, "LMDB store", DATA_REMEDY)
+    else:
+        for name in ("data.mdb", "meta_info.txt"):
+            if not (store / name).is_file():
+                problems.add(key, f"LMDB store '{store}' has no {name}; make it anew")
+
+
+def _check_folder(key: Key, folder: Path, problems: Problems) -> None:
+    if not folder.is_dir():
+        problems.add_absent(key, folder, "folder", DATA_REMEDY)
+    elif not any(folder.iterdir()):
+        problems.add(key, f"folder '{folder}' is empty")
+
+
+def check_networks(opt: Options, problems: Problems) -> None:
+    """Networks must be buildable, enlarge by the scale, and fit their weights."""
+    upscale = opt["network_g"].get("upscale", opt["scale"])
+    if upscale != opt["scale"]:
+        problems.add(("network_g", "upscale"), f"is {upscale}, but scale is {opt['scale']}")
+        return
+    for name, section in networks(opt).items():
+        try:
+            network = build_for_shapes(section)
+        except Exception as error:  # a constructor may raise anything
+            problems.add((name,), f"{section['type']} cannot be built: {' '.join(str(error).split())}")
+        else:
+            _check_weights(network, name.removeprefix("network_"), opt["path"], problems)
+    resume = opt["path"].get("resume_state")
+    if resume and not Path(resume).expanduser().is_file():
+        problems.add_absent(("path", "resume_state"), resume, "file")
+
+
+def build_for_shapes(section: Options) -> nn.Module:
+    """The network of a section for the names and shapes of its state dict, if possible without memory for weights.
+
+    On the ``meta`` device tensors have shapes but no values. A constructor that needs values cannot run there (that of
+    BasicSR's SwinIR calls ``item()``); then the network is built on the CPU.
+    """
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch warns of copies into such tensors
+            return build(section)
+    except Exception:  # if it is the option file's fault, the second attempt raises it too
+        return build(section)
+
+
+def _check_weights(network: nn.Module, letter: str, paths: Options, problems: Problems) -> None:
+    """Compares ``network_LETTER`` with ``pretrain_network_LETTER``."""
+    file, key = paths.get(f"pretrain_network_{letter}"), ("path", f"pretrain_network_{letter}")
+    if not file:
+        return
+    path = Path(file).expanduser()
+    if not path.is_file():
+        problems.add_absent(key, file, "file")
+        return
+    try:
+        content = read_weights(path)
+    except WeightsError as error:
+        problems.add(key, f"'{file}' {error}")
+        return
+    wanted = paths.get(f"param_key_{letter}") or "params"
+    if wanted not in content and "params" in content:
+        wanted = "params"
+    if wanted not in content:
+        names = ", ".join(list(content)[:4]) or "none"
+        problems.add(("path", f"param_key_{letter}"), f"'{file}' has no '{wanted}'; it has: {names}")
+        return
+    strict = paths.get(f"strict_load_{letter}", True)
+    fit = fitting(content[wanted], network.state_dict())
+    enough = len(fit.weights) >= LEAST * fit.needed
+    if enough and (fit.complete or not strict):
+        return
+    remedy = "give the arguments that it was trained with"
+    if enough:
+        remedy += f", or set strict_load_{letter}: false to take what fits"
+    problems.add(key, f"'{file}' does not fit network_{letter}: {'; '.join(fit.lines())}; {remedy}")

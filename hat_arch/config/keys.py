@@ -1,0 +1,108 @@
+"""Every key must be read by something, and have an effect here."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import torch
+from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
+
+from . import schema
+from .problems import Key, Problems
+from .reading import Options
+from .registered import networks
+
+OF_NETWORKS = ("pretrain_network", "param_key", "strict_load")  # each with _g, _d, … below path:
+
+
+def check_keys(opt: Options, model: type[schema.Section], problems: Problems) -> None:
+    """Every key must be in the schema, or be read by the class that its section is for."""
+    of_model = words_in_source(MODEL_REGISTRY.get(opt["model_type"]))
+    of_networks = {f"{stem}_{name.removeprefix('network_')}" for name in networks(opt) for stem in OF_NETWORKS}
+    if "tile" in opt:
+        problems.add(("tile",), _instead_of_official(opt["tile"]))
+    _check(opt, (), model, {*networks(opt), *of_model, "tile"}, problems)
+    _check(opt["path"], ("path",), schema.PathOptions, of_networks, problems)
+    if "train" in opt:
+        _check(opt["train"], ("train",), schema.Train, of_model, problems)
+        _check(opt["logger"], ("logger",), schema.Logger, (), problems)
+        _check(opt["logger"].get("wandb") or {}, ("logger", "wandb"), schema.Wandb, (), problems)
+    if opt.get("val"):
+        _check(opt["val"], ("val",), schema.Val, of_model, problems)
+    for name, dataset in opt["datasets"].items():
+        if name.split("_")[0] not in ("train", "val", "test"):
+            problems.add(("datasets", name), "a data set is named train, val, val_2, …, or test_1, test_2, …")
+        of_dataset = words_in_source(DATASET_REGISTRY.get(dataset["type"]))
+        _check(dataset, ("datasets", name), schema.Dataset, of_dataset, problems)
+
+
+def _check(values: Options, key: Key, section: type[schema.Section], others: Iterable[str], problems: Problems) -> None:
+    known = {*section.model_fields, *others}
+    for name in values:
+        if name not in known:
+            problems.add_unknown((*key, name), section.model_fields)
+
+
+def _instead_of_official(tile: Any) -> str:
+    """What to write in place of the official HAT's section ``tile``, whose sizes do not include the pads."""
+    try:
+        size, pad = int(tile["tile_size"]), int(tile["tile_pad"])
+    except (KeyError, TypeError, ValueError):
+        size, pad = 512, 32
+    same = f"tile: {size + 2 * pad}, tile_overlap: {2 * pad}, tile_blend: false"
+    return f"is of the official HAT's option files; here the same is, below val: {same}"
+
+
+@cache
+def words_in_source(cls: type) -> frozenset[str]:
+    """Strings that could be keys in the modules that define a class and its bases: the options that it may read."""
+    words: set[str] = set()
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] in ("builtins", "torch", "abc", "typing"):
+            continue
+        try:
+            tree = ast.parse(inspect.getsource(inspect.getmodule(base) or base))
+        except (OSError, TypeError):  # defined in a notebook or the like
+            continue
+        constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+        words.update(value for value in constants if isinstance(value, str) and value.isidentifier())
+    return frozenset(words)
+
+
+def check_effect(opt: Options, problems: Problems) -> None:
+    """Settings must have an effect with this model, these data sets and packages, and on this machine."""
+    _settle_num_gpu(opt, problems)
+    if not getattr(MODEL_REGISTRY.get(opt["model_type"]), "reads_hat_options", False):
+        for section, keys in schema.HAT_MODEL_ONLY.items():
+            for name in sorted(keys & (opt.get(section) or {}).keys()):
+                if opt[section][name] not in (None, False, "fp32"):  # as other models do it
+                    problems.add((section, name), f"is for model_type HATModel, not {opt['model_type']}")
+    logger = opt.get("logger") or {}
+    if (logger.get("wandb") or {}).get("project"):
+        if not logger.get("use_tb_logger"):
+            problems.add(("logger", "wandb"), "copies TensorBoard's log: set use_tb_logger: true too")
+        if "wandb" not in sys.modules and importlib.util.find_spec("wandb") is None:
+            problems.add(("logger", "wandb"), "needs a package: pip install wandb")
+    validated = [dataset["name"] for name, dataset in opt["datasets"].items() if name.split("_")[0] == "val"]
+    metrics = (opt.get("val") or {}).get("metrics") or {}
+    measured = sorted(f"{dataset}/{metric}" for dataset in validated for metric in metrics)
+    for name in sorted(set(logger.get("keep_best") or ()) - set(measured)):
+        listed = ", ".join(measured) or "none is validated"
+        problems.add(("logger", "keep_best"), f"no validation measures '{name}'; there are: {listed}")
+
+
+def _settle_num_gpu(opt: Options, problems: Problems) -> None:
+    """Without a GPU, ``num_gpu`` becomes 0."""
+    wanted, count = opt["num_gpu"], torch.cuda.device_count()
+    if not count:
+        if wanted not in (0, "auto"):
+            print(f"num_gpu: {wanted}, but PyTorch sees no GPU: running on the CPU", file=sys.stderr)
+        opt["num_gpu"] = 0
+    elif wanted != "auto" and wanted > count:
+        problems.add(("num_gpu",), f"is {wanted}, but there are {count} here; 'auto' takes all")

@@ -1,0 +1,89 @@
+"""Reads option files: safe YAML, with the line of each key, and the overrides of ``--force_yml``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import shipped_options
+from .problems import ConfigError, Key
+
+Options = dict[str, Any]
+"""Content of an option file."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-4 as a number (as YAML 1.2 does) and refuses repeated keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"repeated key '{key.value}'", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read(file: Path) -> tuple[Options, dict[Key, int]]:
+    """Content of an option file, unchecked, and the line of each key, from 1.
+
+    Raises:
+        ConfigError: no such file, or no YAML file of keys.
+    """
+    try:
+        text = shipped_options.find(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not a text file"
+        raise ConfigError(f"{file}: {reason}") from None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(f"{file}: not an option file; it holds no keys")
+        return loader.construct_document(node), dict(_lines(node, ()))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = error.problem or "cannot be read"
+        if "could not determine a constructor" in problem:
+            problem = f"a tag that could run code is refused ({problem.rsplit(' ', 1)[-1]})"
+        raise ConfigError(f"{file}{f':{mark.line + 1}' if mark else ''}: {problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
+
+
+def _lines(node: yaml.Node, sections: Key) -> Iterable[tuple[Key, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value in node.value:
+            key = (*sections, str(key_node.value))
+            yield key, key_node.start_mark.line + 1
+            yield from _lines(value, key)
+
+
+def override(options: Options, assignment: str) -> None:
+    """Changes one option, as ``--force_yml`` says: ``train:ema_decay=0.999``, the value in YAML.
+
+    Raises:
+        ConfigError: no assignment, or to a section that the file lacks.
+    """
+    keys, equals, value = assignment.partition("=")
+    *sections, last = keys.strip().split(":")
+    if not equals or not all((*sections, last)):
+        raise ConfigError(f"--force_yml {assignment}: must look like train:ema_decay=0.999")
+    section: Any = options
+    for n, name in enumerate(sections, 1):
+        section = section.get(name) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            raise ConfigError(f"--force_yml {assignment}: the file has no section '{':'.join(sections[:n])}'")
+    try:
+        section[last] = yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--force_yml {assignment}: {' '.join(str(error).split())}") from None

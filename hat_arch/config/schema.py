@@ -1,0 +1,245 @@
+"""What an option file may hold: the keys that BasicSR's loop and this project read, with types and defaults.
+
+A key's docstring says what it is for. Keys that a registered class reads beyond these are found in its source (see
+`keys.words_in_source`), so data sets and models of BasicSR and of plugins need no entry here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .problems import Key, Problems
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Number = Annotated[int | float, Field(gt=0)]
+
+HAT_MODEL_ONLY = {
+    "train": {"precision", "accumulate", "compile", "channels_last", "clip_grad_norm", "max_bad_steps"},
+    "val": {"tile", "tile_overlap", "tile_blend", "tile_batch", "self_ensemble", "precision", "compile"},
+    "logger": {"keep_last", "keep_best", "safetensors"},
+}
+"""Keys that `HATModel` alone reads; those of ``val`` are arguments of `Upscaler`."""
+
+
+class Section(BaseModel):
+    """A section of an option file; other keys than its fields are kept as they are."""
+
+    model_config = ConfigDict(extra="allow", strict=True, use_attribute_docstrings=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The section as a dict, without keys that are None by default: BasicSR often asks whether a key is there."""
+        return {name: _plain(value) for name, value in self if value is not None or name in self.model_fields_set}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value.plain()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+class IoBackend(Section):
+    type: Literal["disk", "lmdb", "memcached"]
+    """Where images are read from: files in a folder, or an LMDB store (its folder ends in ``.lmdb``)."""
+
+
+class Dataset(Section):
+    name: str
+    """Shown in logs; names the folder of saved images."""
+    type: str
+    """Name in the data set registry."""
+    dataroot_gt: str | list[str] | None = None
+    """Folder (or LMDB store) of the ground truth."""
+    dataroot_lq: str | list[str] | None = None
+    """Folder (or LMDB store) of the low-resolution images."""
+    meta_info_file: str | None = None
+    """Text file that lists the images; all of the folder if absent."""
+    io_backend: IoBackend = IoBackend(type="disk")
+    gt_size: Positive | None = None
+    """Side of the square patches cut from the ground truth for training."""
+    use_hflip: bool | None = None
+    """Whether training patches are flipped at random."""
+    use_rot: bool | None = None
+    """Whether training patches are turned by 90 degrees at random."""
+    batch_size_per_gpu: Positive | None = None
+    num_worker_per_gpu: Count | None = None
+    dataset_enlarge_ratio: Positive | None = None
+    """How often an epoch goes through the data set."""
+    prefetch_mode: Literal["cpu", "cuda"] | None = None
+    num_prefetch_queue: Positive | None = None
+    pin_memory: bool | None = None
+    persistent_workers: bool | None = None
+
+
+class PathOptions(Section):
+    pretrain_network_g: str | None = None
+    """Weights to start from, or to test."""
+    param_key_g: str | None = None
+    """Which weights of that file: ``params`` or ``params_ema``."""
+    strict_load_g: bool = True
+    """Whether every weight must be in the file, and no other."""
+    resume_state: str | None = None
+    """``.state`` file to resume from; ``--auto_resume`` finds the newest."""
+    ignore_resume_networks: str | list[str] | None = None
+    """Networks whose ``pretrain_network`` is kept when a run is resumed."""
+
+
+class Train(Section):
+    total_iter: Number
+    """Iterations to train for."""
+    optim_g: dict[str, Any]
+    """``type``: an optimizer of torch.optim; the other keys are its arguments."""
+    scheduler: dict[str, Any]
+    """``type``: MultiStepLR, MultiStepRestartLR or CosineAnnealingRestartLR; the other keys are its arguments."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the moving average of the weights that is validated and saved beside them; 0 for none."""
+    warmup_iter: int = -1
+    """Iterations over which the learning rate rises linearly; -1 for none."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the network in training. bf16 and fp16 are autocast, fp16 with a gradient scaler; tf32 is for
+    NVIDIA's matrix products; fp32 is PyTorch's default, as BasicSR trains."""
+    accumulate: Positive | None = None
+    """Parts that a batch is computed in, to save memory; the update is the same."""
+    compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = None
+    """Whether to compile the network with torch.compile, or its mode."""
+    channels_last: bool | None = None
+    """Whether images and weights are kept in the channels-last memory format."""
+    clip_grad_norm: Number | None = None
+    """Largest norm of the gradient; a larger gradient is scaled down to it."""
+    max_bad_steps: Positive | None = None
+    """Steps in a row whose gradient may be NaN or infinite before training stops; 20 by default."""
+
+
+class Val(Section):
+    save_img: bool
+    """Whether to save the upscaled images."""
+    val_freq: Number | None = None
+    """Iterations between validations."""
+    val_first: bool | None = None
+    """Whether to validate once before training."""
+    suffix: str | None = None
+    """Ending of the saved images' names in tests."""
+    metrics: dict[str, dict[str, Any]] | None = None
+    """What to measure: any name, with ``type`` (as in the metric registry) and its arguments."""
+    pbar: bool = False
+    """Whether to draw a progress bar of each validation."""
+    tile: Literal["whole", "auto"] | Positive | None = None
+    """``whole``, as the papers measure and by default; the side of tiles in LR pixels, overlaps included; or ``auto``:
+    whole if it fits the free memory, else tiles. Tiles change the result."""
+    tile_overlap: Count | None = None
+    """LR pixels that neighbouring tiles share at least; 32 by default."""
+    tile_blend: bool | None = None
+    """Whether tiles are blended over their overlap (default), or cut in its middle."""
+    tile_batch: Positive | None = None
+    """Tiles that go through the network together; 1 by default."""
+    self_ensemble: bool | None = None
+    """Whether to average over the image's eight flips and transpositions, in eight times the time."""
+    precision: Literal["fp32", "bf16", "fp16", "auto"] | None = None
+    """Arithmetic of the network in validation and tests; fp32 by default. bf16 and fp16 are autocast; auto is bf16
+    where the device is made for it, else fp32."""
+    compile: bool | None = None
+    """Whether to compile the network with torch.compile for validation and tests; pays on CUDA."""
+
+
+class Wandb(Section):
+    project: str | None = None
+    """Project of Weights & Biases that gets what TensorBoard gets; needs ``pip install wandb``."""
+    resume_id: str | None = None
+    """Run to go on with; a training that is resumed goes on with its own."""
+
+
+class Logger(Section):
+    print_freq: Positive = 100
+    """Iterations between log lines."""
+    save_checkpoint_freq: Number = 5000
+    """Iterations between checkpoints."""
+    use_tb_logger: bool = False
+    """Whether to write TensorBoard logs to ``tb_logger/``."""
+    wandb: Wandb | None = None
+    keep_last: Positive | None = None
+    """Number of checkpoints to keep, the newest ones; all if absent."""
+    keep_best: list[str] | None = None
+    """Data set and metric, such as Set5/psnr, whose best weights are kept as net_g_best_Set5_psnr.pth."""
+    safetensors: bool | None = None
+    """Whether to write the weights (of the EMA, if there is one) as .safetensors too."""
+
+
+class NetworkOptions(Section):
+    scale: Positive
+    """By how much the network enlarges."""
+    network_g: dict[str, Any]
+    """``type``: name in the architecture registry; the other keys are its arguments."""
+
+
+class Options(NetworkOptions):
+    name: str
+    """Name of the run and of its folder."""
+    model_type: str
+    """Name in the model registry."""
+    datasets: dict[str, Dataset]
+    """``train``, ``val``, ``val_2``, …; in test files ``test_1``, ``test_2``, …."""
+    path: PathOptions = PathOptions()
+    num_gpu: Count | Literal["auto"] = "auto"
+    """0 for the CPU; a process uses one GPU at most, and --gpus N starts N processes."""
+    manual_seed: int | None = None
+    find_unused_parameters: bool | None = None
+    """Whether several processes look for weights that a step does not use."""
+    val: Val | None = None
+
+    def plain(self) -> dict[str, Any]:
+        opt = super().plain()
+        opt["path"].setdefault("resume_state", None)  # BasicSR reads these two without asking if they are there
+        if opt.get("val"):
+            opt["val"].setdefault("suffix", None)
+        return opt
+
+
+class TestOptions(Options):
+    val: Val
+
+
+class TrainOptions(Options):
+    train: Train
+    logger: Logger = Logger()
+    dist_params: dict[str, Any] | None = None
+
+
+def validate(model: type[Section], content: dict[str, Any], problems: Problems) -> dict[str, Any]:
+    """The options as a plain dict with defaults filled in; wrong types and missing keys are added to ``problems``."""
+    try:
+        return model.model_validate(content).plain()
+    except ValidationError as error:
+        _add(error, problems)
+        return content
+
+
+def _add(error: ValidationError, problems: Problems) -> None:
+    """Adds each key that is missing or of a wrong type, once; a needed key that seems mistyped is named as typed."""
+    seen: set[Key] = set()
+    for detail in error.errors():
+        place = tuple(map(str, detail["loc"]))
+        if detail["type"] == "missing":
+            if near := difflib.get_close_matches(place[-1], _unknown_beside(place, problems), 1):
+                problems.add_unknown((*place[:-1], near[0]), [place[-1]])
+            else:
+                problems.add(place, "is missing")
+            continue
+        # pydantic appends the alternative of a union that it tried to the place
+        key = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in problems.lines), place)
+        if key not in seen:
+            text = detail["msg"].removeprefix("Input ")
+            problems.add(key, f"{text[0].lower()}{text[1:]}, is {detail['input']!r}")
+        seen.add(key)
+
+
+def _unknown_beside(key: Key, problems: Problems) -> list[str]:
+    """Keys of the same section that no section has; networks of other models (``network_d``) count as known."""
+    sections = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Section)]
+    known = {name for section in sections for name in section.model_fields}
+    beside = [other[-1] for other in problems.lines if other[:-1] == key[:-1]]
+    return [name for name in beside if name not in known and not name.startswith("network_")]

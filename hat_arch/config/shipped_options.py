@@ -1,0 +1,94 @@
+"""The option files that come with the package, by name."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from ..utils.errors import UserError
+
+PURPOSES = ("Train from scratch", "Pre-train on ImageNet", "Fine-tune", "Test", "Ablations", "Other networks")
+
+
+class Summary(NamedTuple):
+    """What an option file is for, in a line."""
+
+    name: str
+    purpose: str
+    """One of `PURPOSES`."""
+    scale: int
+    network: str
+    """Class of the network."""
+    data: str
+    """The data set that it trains on, or those that it tests on."""
+    iterations: int | None
+    """None of a test."""
+
+
+def folder() -> Path:
+    """Where they lie: in an installed package inside it, in a repository beside it."""
+    package = Path(__file__).parents[1]
+    installed = package / "options"
+    return installed if installed.is_dir() else package.parent / "options"
+
+
+def files() -> dict[str, Path]:
+    """Name, without ``.yml``, → option file, sorted by name."""
+    return dict(sorted((file.stem, file) for file in folder().rglob("*.yml")))
+
+
+def find(file: str | Path) -> Path:
+    """The option file that a user means: the file itself if it exists, else the one of that name.
+
+    Args:
+        file: path or name, with or without ``.yml``.
+
+    Returns:
+        Path of the option file; ``file`` itself if there is neither.
+    """
+    path = Path(file)
+    return path if path.exists() else files().get(_name(path), path)
+
+
+def named(name: str | Path) -> Path:
+    """The option file of a name, with or without ``.yml``.
+
+    Raises:
+        UserError: there is none; the message has the nearest names.
+    """
+    known = files()
+    wanted = _name(Path(name))
+    if wanted not in known:
+        near = difflib.get_close_matches(wanted, known, 3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UserError(f"{name}: no option file of that name comes with hat_arch; {hint}basicsr options lists all")
+    return known[wanted]
+
+
+def _name(path: Path) -> str:
+    return path.name.removesuffix(".yml").removesuffix(".yaml")  # not the stem: names have dots
+
+
+def summary(file: Path) -> Summary:
+    """What an option file is for."""
+    options: dict[str, Any] = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    training, datasets = options.get("train"), options["datasets"]
+    data = [datasets["train"]["name"]] if training else [dataset["name"] for dataset in datasets.values()]
+    iterations = int(training["total_iter"]) if training else None
+    return Summary(
+        file.stem, _purpose(file), options["scale"], options["network_g"]["type"], ", ".join(data), iterations
+    )
+
+
+def _purpose(file: Path) -> str:
+    scratch, pretraining, finetuning, test, ablations, others = PURPOSES
+    if file.parent.name in ("ablations", "other_networks"):
+        return ablations if file.parent.name == "ablations" else others
+    if file.stem.startswith("test_"):
+        return test
+    if "_finetune_" in file.stem:
+        return finetuning
+    return pretraining if file.stem.endswith("_ImageNet") else scratch

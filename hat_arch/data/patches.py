@@ -1,0 +1,60 @@
+"""Random patches of pairs, and their way into tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.utils import bgr2ycbcr
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Crop:
+    """A random patch: its place in the LR image, its flips and its turn.
+
+    Args:
+        rng: what decides.
+        shape: height and width of the LR image.
+        size: side of the patch in LR pixels.
+        opt: ``use_hflip`` and ``use_rot``, as BasicSR's ``augment`` understands them.
+    """
+
+    def __init__(self, rng: np.random.Generator, shape: tuple[int, int], size: int, opt: dict[str, Any]) -> None:
+        self.top = int(rng.integers(shape[0] - size + 1))
+        self.left = int(rng.integers(shape[1] - size + 1))
+        self.size = size
+        flip, vertical, turn = rng.random(3) < 0.5
+        self.flip = flip and opt["use_hflip"]
+        self.vertical, self.turn = vertical and opt["use_rot"], turn and opt["use_rot"]
+
+    def cut(self, image: NDArray, scale: int) -> NDArray:
+        """The patch of an image that is ``scale`` times the LR image, neither flipped nor turned yet: a view."""
+        y, x, size = self.top * scale, self.left * scale, self.size * scale
+        return image[y : y + size, x : x + size]
+
+    def augment(self, patch: NDArray) -> NDArray:
+        """A patch ``(H, W, C)``, flipped and turned: a view."""
+        patch = patch[:, ::-1] if self.flip else patch
+        patch = patch[::-1] if self.vertical else patch
+        return patch.transpose(1, 0, 2) if self.turn else patch
+
+
+def to_tensor(image: NDArray, opt: dict[str, Any]) -> Tensor:
+    """``(H, W, 3)`` BGR, uint8 or float32 in 0…1, to ``(3, H, W)`` RGB in 0…1, or ``(1, H, W)`` with ``color: y``.
+
+    With ``mean`` and ``std`` in the options, normalized by them.
+    """
+    if opt.get("color") == "y":
+        values = image.astype(np.float32) / 255 if image.dtype == np.uint8 else image
+        tensor = torch.from_numpy(np.ascontiguousarray(bgr2ycbcr(values, y_only=True))[None].astype(np.float32))
+    else:
+        tensor = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+        if image.dtype == np.uint8:
+            tensor = tensor.float().div_(255)
+    mean, std = opt.get("mean"), opt.get("std")
+    if mean is not None or std is not None:
+        per_channel = (-1, 1, 1)
+        tensor = (tensor - torch.tensor(mean or 0.0).view(per_channel)) / torch.tensor(std or 1.0).view(per_channel)
+    return tensor

@@ -1,0 +1,94 @@
+"""Reads and decodes the images of folders and LMDB stores, fast, in the workers of a data loader."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import cv2
+import lmdb
+import numpy as np
+
+from .images import DataError, Image
+
+
+class ItemError(DataError):
+    """One item of a data set cannot be used; the message names its file or key."""
+
+    def __init__(self, message: str) -> None:
+        # a loader's worker passes an error on with its whole traceback as the message; this is its last line
+        super().__init__(message.rpartition("ItemError: ")[2].strip())
+
+
+class Reader:
+    """Reads the images of one folder or store.
+
+    Args:
+        root: folder or store.
+        backend: BasicSR's ``io_backend``.
+
+    Raises:
+        DataError: another backend than ``disk`` or ``lmdb``.
+    """
+
+    def __init__(self, root: str, backend: dict[str, Any]) -> None:
+        if backend["type"] not in ("disk", "lmdb"):
+            raise DataError(f"io_backend {backend['type']!r}: it may be disk or lmdb")
+        self.root = root
+        self.store = os.path.realpath(root) if backend["type"] == "lmdb" else None
+
+    def name(self, path: str) -> str:
+        """What an error calls an image."""
+        return f"{self.root}: '{path}'" if self.store else path
+
+    def image(self, path: str) -> Image:
+        """Decoded image, ``(H, W, 3)`` BGR.
+
+        Args:
+            path: key in the store, or file.
+
+        Raises:
+            ItemError: it is not there, or is damaged.
+        """
+        image = self._decode_entry(self.store, path) if self.store else _decode(_read(path))
+        if image is None:
+            raise ItemError(f"{self.name(path)}: is damaged or not an image; `basicsr data check` finds all such")
+        return image
+
+    def _decode_entry(self, store: str, key: str) -> Image | None:
+        try:
+            environment = _environment(store)
+        except lmdb.Error as error:
+            raise ItemError(f"{self.root}: {error}; make the store anew") from error
+        with environment.begin(buffers=True) as transaction:  # decoded where it lies
+            data = transaction.get(key.encode())
+            if data is None:
+                raise ItemError(f"{self.root}: has no key '{key}'; `basicsr data check` finds all such")
+            return _decode(data)
+
+
+@cache
+def _environment(store: str) -> lmdb.Environment:
+    """A store, opened once by each process: LMDB allows no second time, and no use after a fork."""
+    return lmdb.open(store, readonly=True, lock=False, readahead=False)
+
+
+os.register_at_fork(after_in_child=_environment.cache_clear)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (pathlib costs as much as a small image)
+            return file.read()
+    except OSError as error:
+        raise ItemError(f"{path}: {error.strerror}") from error
+
+
+def _decode(data: bytes | memoryview) -> Image | None:
+    if not len(data):
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]
+    except cv2.error:
+        return None

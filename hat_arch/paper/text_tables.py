@@ -1,0 +1,26 @@
+"""Tables as text: for a terminal, Markdown and LaTeX by the package tabulate, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Literal
+
+from tabulate import tabulate
+
+Style = Literal["simple", "pipe", "latex_booktabs"]
+"""``simple`` is for a terminal, ``pipe`` is Markdown."""
+
+
+def aligned(header: Sequence[str], lines: Sequence[Sequence[str]], style: Style = "simple", left: int = 1) -> str:
+    """A table whose first ``left`` columns stand to the left, the others to the right. Text is escaped as needed."""
+    align = ["left"] * left + ["right"] * (len(header) - left)
+    return tabulate(lines, header, style, disable_numparse=True, colalign=align if lines else None)
+
+
+def as_csv(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """Comma-separated values; None is an empty cell."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([header, *lines])
+    return file.getvalue()

@@ -1,0 +1,183 @@
+"""The model that trains HAT, and any other network of the registry, in BasicSR's loop: one step of training.
+
+Validation is in `validation`, checkpoints are in `saving`; both are base classes of `HATModel`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..utils.errors import UserError
+from .precision import Precision
+from .run import SIGNALS, TrainingRun
+from .saving import SavingModel
+from .validation import ValidatingModel
+
+
+class TrainingError(UserError):
+    """Training cannot go on; the message says why and what to do."""
+
+
+class HATModel(SavingModel, ValidatingModel):
+    """BasicSR's `SRModel` for any registered network, with what HAT needs.
+
+    * Options under ``train:`` (see `hat_arch.config.schema.Train`): ``precision``, ``accumulate``, ``compile``,
+      ``channels_last``, ``clip_grad_norm``, ``max_bad_steps``.
+    * ``train: optim_g: type`` may name any optimizer of `torch.optim`.
+    * Steps whose loss or gradient is not finite are passed over and counted.
+
+    BasicSR's loop calls, for each iteration, ``update_learning_rate``, `feed_data` and `optimize_parameters`.
+    """
+
+    reads_hat_options = True
+    """For the check of option files: keys of `hat_arch.config.schema.HAT_MODEL_ONLY` have an effect."""
+
+    lq: Tensor
+    gt: Tensor
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.train_opt: dict[str, Any] = opt.get("train") or {}
+        self.run = TrainingRun()
+        self.bad_steps, self.bad_steps_in_a_row = 0, 0
+        device = torch.device("cuda" if opt["num_gpu"] else "cpu")
+        self.precision = Precision(self.train_opt.get("precision", "fp32"), device)
+        super().__init__(opt)
+
+    def follow(self, run: TrainingRun) -> None:
+        """Takes the run that this model is trained in, once, before the first iteration."""
+        self.run = run
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        net = net.to(self.device)
+        if self.is_train and self.train_opt.get("channels_last"):
+            net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.is_train and (mode := self.train_opt.get("compile")):
+            net.compile(mode=None if mode is True else mode)
+        if self.opt["dist"]:
+            ids = [torch.cuda.current_device()] if self.device.type == "cuda" else None
+            unused = self.opt.get("find_unused_parameters", False)
+            return DistributedDataParallel(net, device_ids=ids, find_unused_parameters=unused)
+        return super().model_to_device(net)
+
+    def get_optimizer(
+        self, optim_type: str, params: Iterable[Tensor], lr: float, **kwargs: Any
+    ) -> torch.optim.Optimizer:
+        return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        super().feed_data(data)
+        if self.is_train and self.train_opt.get("channels_last"):
+            self.lq = self.lq.to(memory_format=torch.channels_last)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One update from the batch that was fed, computed in ``accumulate`` parts.
+
+        Raises:
+            TrainingError: too many steps in a row that are not finite.
+            Stopped: a signal came; the state is saved.
+        """
+        self.optimizer_g.zero_grad()
+        losses = self.compute_gradients()
+        self.precision.scaler.unscale_(self.optimizer_g)
+        norm = nn.utils.get_total_norm([p.grad for p in self.net_g.parameters() if p.grad is not None])
+
+        self.log_dict, finite, stop_signal = self.read_back(losses, norm)
+        if finite:
+            self.update(norm)
+        else:
+            self.pass_over(current_iter)
+        self.precision.scaler.update()
+        if self.bad_steps:
+            self.log_dict["bad_steps"] = self.bad_steps
+        self.run.step_done(self, current_iter, stop_signal)
+
+    def compute_gradients(self) -> OrderedDict[str, Tensor]:
+        """Runs the network and the losses forward and backward; returns each loss, a mean over the batch."""
+        losses: OrderedDict[str, Tensor] = OrderedDict()
+        for lq, gt, share, gradient_exchange in self.parts():
+            with gradient_exchange:
+                with self.precision.autocast():
+                    output = self.net_g(lq)
+                self.output = output if output.dtype == gt.dtype else output.float()
+                named = self.losses(self.output, gt)
+                total = torch.stack(tuple(named.values())).sum() if len(named) > 1 else next(iter(named.values()))
+                self.precision.scaler.scale(total if share == 1 else total * share).backward()
+            for name, value in named.items():
+                losses[name] = losses.get(name, 0) + value.detach() * share
+        return losses
+
+    def parts(self) -> Iterator[tuple[Tensor, Tensor, float, AbstractContextManager]]:
+        """LR, GT and share of the parts of a batch; processes exchange gradients only after the last."""
+        count = min(self.train_opt.get("accumulate", 1), len(self.lq))
+        for n, (lq, gt) in enumerate(zip(self.lq.tensor_split(count), self.gt.tensor_split(count))):
+            local = isinstance(self.net_g, DistributedDataParallel) and n < count - 1
+            yield lq, gt, len(lq) / len(self.lq), self.net_g.no_sync() if local else nullcontext()  # type: ignore[operator]
+
+    def losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """The losses of ``train:`` by the names of BasicSR's log, each a scalar."""
+        named: dict[str, Tensor] = {}
+        if self.cri_pix:
+            named["l_pix"] = self.cri_pix(output, gt)
+        if self.cri_perceptual:
+            perceptual, style = self.cri_perceptual(output, gt)
+            named |= {k: v for k, v in (("l_percep", perceptual), ("l_style", style)) if v is not None}
+        return named
+
+    def read_back(self, losses: dict[str, Tensor], norm: Tensor) -> tuple[OrderedDict[str, float], bool, int]:
+        """Waits for the device, once in a step, and lets all processes decide alike.
+
+        Returns:
+            losses and gradient norm, as means over the processes; whether all are finite in all processes; and the
+            signal for which all processes stop, 0 for none.
+        """
+        values = torch.stack([*losses.values(), norm.to(self.device)])
+        bad = values.isfinite().all().logical_not().to(values.dtype)
+        if not self.opt["dist"]:
+            *numbers, any_bad = torch.cat([values, bad[None]]).tolist()
+            stop_signal = self.run.stop_signal
+        else:
+            stops = values.new_tensor([self.run.stop_signal == number for number in SIGNALS])
+            packed = torch.cat([values / self.opt["world_size"], bad[None], stops])
+            distributed.all_reduce(packed)
+            *numbers, any_bad, interrupted, terminated = packed.tolist()
+            stop_signal = SIGNALS[0] if interrupted else SIGNALS[1] if terminated else 0
+        return OrderedDict(zip([*losses, "grad_norm"], numbers)), not any_bad, int(stop_signal)
+
+    def update(self, norm: Tensor) -> None:
+        """Updates the weights and their moving average by gradients that are finite, of the norm ``norm``."""
+        if (limit := self.train_opt.get("clip_grad_norm")) is not None:
+            nn.utils.clip_grads_with_norm_(self.net_g.parameters(), limit, norm)
+        self.optimizer_g.step()  # not through the scaler, which would wait for the device to know what is known
+        self.bad_steps_in_a_row = 0
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def pass_over(self, current_iter: int) -> None:
+        """Counts a step that is not finite, which changes nothing."""
+        self.bad_steps += 1
+        self.bad_steps_in_a_row += 1
+        get_root_logger().warning(f"iteration {current_iter}: loss or gradient is not finite; the step is passed over")
+        if self.bad_steps_in_a_row >= self.train_opt.get("max_bad_steps", 20):
+            raise TrainingError(
+                f"iteration {current_iter}: {self.bad_steps_in_a_row} steps in a row were not finite. Look for NaN "
+                "in the data, lower the learning rate, set train: clip_grad_norm, or take precision: bf16 instead of "
+                "fp16; then go on from the last checkpoint"
+            )
+
+    @torch.no_grad()
+    def model_ema(self, decay: float = 0.999) -> None:
+        """BasicSR's moving average in a few calls for all weights; buffers are copied."""
+        net, ema = self.get_bare_model(self.net_g), self.net_g_ema
+        averages, weights = list(ema.parameters()), list(net.parameters())
+        torch._foreach_mul_(averages, decay)
+        torch._foreach_add_(averages, weights, alpha=1 - decay)
+        if buffers := list(ema.buffers()):
+            torch._foreach_copy_(buffers, list(net.buffers()))

@@ -1,0 +1,56 @@
+"""Runs BasicSR's own training and test pipelines on checked options.
+
+A step, from the outside in: `train` calls ``basicsr.train.train_pipeline``. Its loop reads a batch and calls, for each
+iteration, ``update_learning_rate``, ``feed_data`` and ``optimize_parameters`` of the model; `HATModel` has all that
+happens in these. What BasicSR's pipelines need to run today is in `seams`, one function each.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from .run import SIGNALS, Stopped, TrainingRun
+from .seams import seams
+
+__all__ = ["Stopped", "test", "train"]
+
+
+def train(opt: dict[str, Any], argv: list[str], root: Path, run: TrainingRun | None = None) -> None:
+    """Trains; BasicSR writes to ``root/experiments``.
+
+    Args:
+        opt: options from `hat_arch.config.load`.
+        argv: BasicSR's command line (``-opt FILE``, ``--launcher``, ``--auto_resume``, ``--debug``).
+        root: the folder below which BasicSR writes.
+        run: what the model follows; by default a new `TrainingRun`.
+
+    Raises:
+        Stopped: Ctrl-C or SIGTERM came; the state is saved.
+        KeyboardInterrupt: it came twice, or before training began.
+    """
+    from basicsr.train import train_pipeline
+
+    run = run or TrainingRun(opt)
+    previous = {number: signal.signal(number, run.on_signal) for number in SIGNALS}
+    try:
+        with seams(opt, argv, run):
+            train_pipeline(str(root))
+            run.finish()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        run.close()
+
+
+def test(opt: dict[str, Any], argv: list[str], root: Path, run: TrainingRun | None = None) -> None:
+    """Tests; BasicSR writes to ``root/results``. Arguments as for `train`."""
+    from basicsr.test import test_pipeline
+
+    run = run or TrainingRun(opt)
+    try:
+        with seams(opt, argv, run):
+            test_pipeline(str(root))
+    finally:
+        run.close()

@@ -1,0 +1,256 @@
+"""What BasicSR 1.4.2's pipelines lack, one function each; in force only while `pipeline` runs one of them.
+
+BasicSR's `train_pipeline` calls functions of its own modules by name and takes none of them as an argument. So each of
+these takes the place of one of them, for the length of a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
+from multiprocessing.connection import Listener
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils import check_resume, get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from ..data.sampling import DrawSampler
+from ..utils.errors import UserError
+from . import checkpoints, wandb_log
+from .run import FollowsRun, TrainingRun
+
+Options = dict[str, Any]
+
+LOADER_TIMEOUT = 1800  # seconds without a batch after which a data-loading worker counts as dead
+
+
+@contextlib.contextmanager
+def seams(opt: Options, argv: list[str], run: TrainingRun) -> Iterator[None]:
+    """Puts the functions below into BasicSR's modules, and takes them out again.
+
+    Args:
+        opt: the checked options.
+        argv: BasicSR's own command line for this run, without the program's name.
+        run: is told what the pipeline makes, and given to the model.
+    """
+    import basicsr.test
+    import basicsr.train
+    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+    from basicsr.utils import options
+
+    with contextlib.ExitStack() as stack:
+        for module, name, value in (
+            (basicsr.train, "parse_options", partial(parse_options, opt, argv, run)),
+            (basicsr.test, "parse_options", partial(parse_options, opt, argv, run)),
+            (options, "init_dist", init_dist),
+            (basicsr.train, "load_resume_state", partial(load_resume_state, opt)),
+            (basicsr.train, "init_wandb_logger", wandb_log.start),
+            (basicsr.train, "init_tb_loggers", partial(init_tb_loggers, basicsr.train.init_tb_loggers, run)),
+            (basicsr.train, "EnlargedSampler", DrawSampler),
+            (
+                basicsr.train,
+                "create_train_val_dataloader",
+                partial(create_loaders, basicsr.train.create_train_val_dataloader, run),
+            ),
+            (PrefetchGenerator, "run", prefetch),
+            (PrefetchGenerator, "__next__", next_prefetched),
+            (basicsr.train, "build_model", partial(build_model, run)),
+            (basicsr.test, "build_model", partial(build_model, run)),
+        ):
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
+        yield
+
+
+def parse_options(
+    opt: Options, argv: list[str], run: TrainingRun, root_path: str, is_train: bool = True
+) -> tuple[Options, Any]:
+    """BasicSR's function, on options that were read and checked already.
+
+    BasicSR reads a file with a YAML loader that runs any code a tag names, and passes ``--force_yml`` to ``exec``
+    (``basicsr/utils/options.py``). All else that it does is kept: seeds, process groups, paths, debug mode.
+    """
+    from basicsr.utils import options
+
+    class CheckedOptions:  # a YAML loader, as yaml.load() calls it
+        def __init__(self, stream: Any) -> None:
+            del stream
+
+        def get_single_data(self) -> Options:
+            return deepcopy(opt)
+
+        def dispose(self) -> None:
+            pass
+
+    ordered_yaml, command_line = options.ordered_yaml, sys.argv
+    options.ordered_yaml, sys.argv = lambda: (CheckedOptions, None), [command_line[0], *argv]
+    try:
+        completed, args = options.parse_options(root_path, is_train)
+    finally:
+        options.ordered_yaml, sys.argv = ordered_yaml, command_line
+    if "train" in completed["datasets"]:
+        completed["datasets"]["train"].setdefault("seed", completed["manual_seed"])
+    if not completed["dist"] and completed["num_gpu"] > 1:  # BasicSR would take DataParallel, which is slow
+        print(f"One of {completed['num_gpu']} GPUs is used; all with: --gpus {completed['num_gpu']}", file=sys.stderr)
+        completed["num_gpu"] = 1
+    run.opt = completed
+    return completed, args
+
+
+def init_dist(launcher: str, backend: str | None = None, port: int | None = None, **kwargs: Any) -> None:
+    """Replaces BasicSR's function, which divides by the number of GPUs, and so fails without one.
+
+    Takes NCCL for GPUs and Gloo for CPUs. Under SLURM, finds out the addresses that `torchrun` would set.
+    """
+    if launcher == "slurm":
+        tasks = os.environ["SLURM_NTASKS"]
+        hosts = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+        first = subprocess.run(hosts, check=True, capture_output=True, text=True).stdout.split()[0]
+        os.environ.setdefault("MASTER_ADDR", first)
+        os.environ.setdefault("MASTER_PORT", str(port or 29500))
+        os.environ.update(WORLD_SIZE=tasks, RANK=os.environ["SLURM_PROCID"], LOCAL_RANK=os.environ["SLURM_LOCALID"])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # of a reducer that must copy gradients of 1x1 convolutions: nothing that a user could mend
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    torch.distributed.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"), **kwargs)
+
+
+def load_resume_state(checked: Options, opt: Options) -> Options | None:
+    """Replaces BasicSR's function, which asks for the CUDA device and so cannot resume on a CPU.
+
+    It also looks for states in the run's own folder rather than in ``experiments/`` of the current one, passes over
+    checkpoints that are not whole, and compares the options.
+
+    Args:
+        checked: the option file's.
+        opt: the pipeline's options.
+
+    Raises:
+        CheckpointError: the state asked for cannot be used, or not with these options.
+    """
+    states, models = Path(opt["path"]["training_states"]), Path(opt["path"]["models"])
+    found: tuple[Path, Options] | None = None
+    if opt["auto_resume"]:
+        found = checkpoints.newest(states, models)
+    elif state_file := opt["path"].get("resume_state"):
+        found = Path(state_file), checkpoints.load(Path(state_file))
+    if found is None:
+        return None
+    path, state = found
+    before = checkpoints.options_of(state)
+    fatal, harmless = checkpoints.changed_options(before, checked) if before else ([], [])
+    if fatal:
+        lines = "\n  ".join(fatal)
+        raise checkpoints.CheckpointError(
+            f"{path}: was trained with other options, and cannot go on with these:\n  {lines}\n"
+            "  change them back, or give the run another name"
+        )
+    if opt["rank"] == 0:
+        for line in harmless:
+            print(f"option changed since {path.name}: {line}", file=sys.stderr)
+    opt["path"]["resume_state"] = str(path)
+    check_resume(opt, state["iter"])
+    return state
+
+
+def init_tb_loggers(original: Callable[[Options], Any], run: TrainingRun, opt: Options) -> Any:
+    """BasicSR's function; tells the run its TensorBoard writer, which BasicSR closes only after a whole training."""
+    run.tb_logger = original(opt)
+    return run.tb_logger
+
+
+def create_loaders(original: Callable[..., Any], run: TrainingRun, opt: Options, logger: Any) -> Any:
+    """BasicSR's function; tells the run its data, and prepares the training loader's workers.
+
+    BasicSR's loader draws its workers' seed from the generator that the network draws from, so that a resumed run would
+    draw other numbers. A worker that cannot send a batch leaves the training waiting forever: it is given a time limit.
+    """
+    created = original(opt, logger)
+    loader, run.sampler, run.val_loaders, *_ = created
+    run.batch_size = loader.batch_size * opt["world_size"]
+    loader.generator = torch.Generator().manual_seed(0)
+    if loader.num_workers:
+        require_sockets()
+        loader.timeout = LOADER_TIMEOUT
+        loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
+    return created
+
+
+def require_sockets() -> None:
+    """Raises `UserError` where data-loading workers cannot send: the name of a socket has at most 107 characters."""
+    if sys.platform == "win32":
+        return  # there, they send through pipes
+    folder = Path(tempfile.gettempdir())
+    try:
+        Listener(str(folder / "pymp-12345678/listener-12345678"), "AF_UNIX").close()
+    except FileNotFoundError:
+        pass  # the name is short enough; its folder is made by the worker
+    except OSError as error:
+        raise UserError(f"{folder}: {error}; data-loading workers need a TMPDIR with a shorter path") from error
+
+
+def start_worker(then: Callable[[int], None] | None, number: int) -> None:
+    """Begins a data-loading worker, which leaves Ctrl-C and SIGTERM to the process that it works for.
+
+    Terminals and SLURM send both to all processes of a run. A SIGTERM that its own parent sends ends the worker: so
+    Python ends its children before it exits.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_parent_says, daemon=True).start()
+    if then is not None:
+        then(number)
+
+
+def _end_when_parent_says() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def prefetch(self: Any) -> None:
+    """Replaces `PrefetchGenerator.run` (``prefetch_mode: cpu``), which ends without a word if an item raises.
+
+    Training would wait for the next item forever.
+    """
+    try:
+        for item in self.generator:
+            self.queue.put(item)
+        self.queue.put(None)
+    except BaseException as error:  # raised again where the item is wanted
+        self.queue.put(error)
+
+
+def next_prefetched(self: Any) -> Any:
+    """Replaces `PrefetchGenerator.__next__`: raises what `prefetch` passed on."""
+    item = self.queue.get()
+    if item is None:
+        raise StopIteration
+    if isinstance(item, BaseException):
+        raise item
+    return item
+
+
+def build_model(run: TrainingRun, opt: Options) -> Any:
+    """BasicSR's function; gives the model the run that it is to follow."""
+    cls = MODEL_REGISTRY.get(opt["model_type"])
+    if not hasattr(cls, "follow"):
+        cls = type(cls.__name__, (FollowsRun, cls), {})
+    model = cls(deepcopy(opt))
+    get_root_logger().info(f"Model [{cls.__name__}] is created.")
+    model.follow(run)
+    run.begin(model)
+    return model

@@ -1,0 +1,89 @@
+"""What this machine is: its processor, its cores, its device, and what was installed and running when."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:  # PyTorch takes a second to import, which ``basicsr --help`` need not wait for
+    import torch
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """The processor's model, from ``/proc/cpuinfo`` where there is one."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device for ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
+
+    Raises:
+        UserError: CUDA was asked for and is not there.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no CUDA device here")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def environment(device: torch.device, *packages: str) -> dict[str, Any]:
+    """What a measurement depends on, to be kept beside it.
+
+    Args:
+        device: the device that is measured.
+        packages: distributions whose versions are noted, if they are installed.
+
+    Returns:
+        The machine, its threads and its load of this moment, the versions of Python, PyTorch and ``packages``, and the
+        date; values that JSON can hold.
+    """
+    import torch
+
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package.replace("-", "_")] = importlib.metadata.version(package)
+    return {
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "cpu": cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(),
+        "cuda": torch.version.cuda,
+        "versions": versions,
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def describe(machine: Mapping[str, Any]) -> str:
+    """One line about an `environment`."""
+    name = machine["device_name"]
+    if machine["device"] == "cpu":
+        name += f" ({machine['cpu_capability']})"
+    versions = [f"{package} {version}" for package, version in machine["versions"].items()]
+    counts = [f"{machine['cores']} cores", f"{machine['threads']} threads", f"load {machine['load']} at the start"]
+    return ", ".join([name, *counts, *versions, machine["date"]])

@@ -1,0 +1,135 @@
+"""A network from its weights alone: HAT's hyper-parameters are read off the shapes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..compat.registration import build
+from .files import WeightsError, fitting, read_weights
+
+Weights = dict[str, Tensor]
+
+KEYS = ("params_ema", "params")
+"""Which weights of a file are taken, the first that is there."""
+OTHER = "another network needs its option file"
+ESSENTIAL = ("conv_first.weight", "conv_last.weight", "relative_position_index_SA", "relative_position_index_OCA")
+
+
+def load_network(path: Path, param_key: str | None = None, network: dict[str, Any] | None = None) -> nn.Module:
+    """Builds a network and loads its weights, all of them, on the CPU in evaluation mode.
+
+    Args:
+        path: ``.pth`` or ``.safetensors``.
+        param_key: which weights of the file; by default those of the moving average, else the plain ones.
+        network: ``network_g`` of an option file, needed for what is no HAT. For a HAT without it, what the shapes do
+            not tell is as in the papers (see `hyper_parameters`).
+
+    Raises:
+        WeightsError: no such file, no weights, no HAT, or of another network than ``network``.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    try:
+        state = choose(read_weights(path), param_key)
+        net = _build(network, state)
+        if not (fit := fitting(state, net.state_dict())).complete:
+            what = f"do not fit {network['type']}" if network else "are of no HAT that this package knows"
+            raise WeightsError(f"the weights {what}: {'; '.join(fit.lines())}")
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    net.load_state_dict(state)
+    return net.eval()
+
+
+def _build(network: dict[str, Any] | None, state: Weights) -> nn.Module:
+    try:
+        return build(network or {"type": "HAT", **hyper_parameters(state)})
+    except WeightsError:
+        raise
+    except Exception as error:  # a constructor may raise anything, and shapes may be none of a network's
+        name = network["type"] if network else "HAT"
+        raise WeightsError(f"{name} cannot be built: {' '.join(str(error).split())}") from error
+
+
+def choose(content: dict[str, Weights], key: str | None) -> Weights:
+    """The weights of a file's content by this name; without one, the averaged, the plain, or the only ones."""
+    there = [name for name, weights in content.items() if weights]
+    wanted = [key] if key else [*KEYS, *(there if len(there) == 1 else [])]
+    for name in wanted:
+        if name in there:
+            return content[name]
+    raise WeightsError(f"holds no weights named {' or '.join(wanted)}; it has: {', '.join(there) or 'none'}")
+
+
+def hyper_parameters(state: Weights) -> dict[str, Any]:
+    """Arguments of `hat_arch.HAT` that make a network of these weights.
+
+    Shapes do not tell ``conv_scale``, ``img_range``, ``qk_scale``, and, without ``ape``, ``img_size`` (which matters
+    only where it does not exceed the window): these keep the papers' values, 0.01, 1, ``head_dim ** -0.5`` and 64.
+    ``compress_ratio`` and ``squeeze_factor`` are the largest that give the same shapes. Dropout is for training.
+
+    Raises:
+        WeightsError: these are no HAT's.
+    """
+    if missing := [name for name in ESSENTIAL if name not in state]:
+        raise WeightsError(f"holds no HAT: it has no {missing[0]}; {OTHER}")
+    embed_dim, in_chans = state["conv_first.weight"].shape[:2]
+    window, key_window = (math.isqrt(side) for side in state["relative_position_index_OCA"].shape)
+    depths, heads = zip(*(_group(state, i) for i in range(_count(state, "layers."))))
+    found: dict[str, Any] = {
+        "upscale": _upscale(state),
+        "in_chans": in_chans,
+        "embed_dim": embed_dim,
+        "depths": depths,
+        "num_heads": heads,
+        "window_size": window,
+        "overlap_ratio": _ratio(key_window - window, window),
+        "patch_norm": "patch_embed.norm.weight" in state,
+        "resi_connection": "1conv" if "conv_after_body.weight" in state else "identity",
+        "use_cab": _first(state, ".conv_block.cab.0.weight") is not None,
+        "use_ocab": _first(state, ".overlap_attn.qkv.weight") is not None,
+        "use_channel_attention": _first(state, ".conv_block.cab.3.attention.1.weight") is not None,
+        "qkv_bias": _first(state, ".qkv.bias") is not None,
+        "ape": "absolute_pos_embed" in state,
+    }
+    if (hidden := _first(state, ".mlp.fc1.weight")) is not None:
+        found["mlp_ratio"] = _ratio(len(hidden), embed_dim)
+    if (narrow := _first(state, ".conv_block.cab.0.weight")) is not None:
+        found["compress_ratio"] = embed_dim // len(narrow)
+    if (narrow := _first(state, ".cab.3.attention.1.weight")) is not None:
+        found["squeeze_factor"] = embed_dim // len(narrow)
+    if found["ape"]:
+        found["img_size"] = math.isqrt(state["absolute_pos_embed"].shape[1])
+    return found
+
+
+def _first(state: Weights, ending: str) -> Tensor | None:
+    return next((tensor for name, tensor in state.items() if name.endswith(ending)), None)
+
+
+def _count(state: Weights, prefix: str) -> int:
+    """Number of modules in the list whose weights begin with ``prefix``."""
+    return len({name.removeprefix(prefix).partition(".")[0] for name in state if name.startswith(prefix)})
+
+
+def _group(state: Weights, i: int) -> tuple[int, int]:
+    """Number of HABs of a group, and of attention heads."""
+    prefix = f"layers.{i}.residual_group."
+    table = next((t for n, t in state.items() if n.startswith(prefix) and n.endswith("bias_table")), None)
+    return _count(state, f"{prefix}blocks."), 1 if table is None else table.shape[1]
+
+
+def _ratio(part: int, whole: int) -> float:
+    """A number r with ``int(whole · r) == part``, the quotient unless rounding is against it."""
+    ratio = part / whole
+    return ratio if int(whole * ratio) == part else (part + 0.5) / whole
+
+
+def _upscale(state: Weights) -> int:
+    """Product of the steps: a convolution makes s² times as many channels as it takes for a step by s."""
+    steps = [tensor for name, tensor in state.items() if name.startswith("upsample.") and name.endswith(".weight")]
+    return math.prod(math.isqrt(len(step) // step.shape[1]) for step in steps)

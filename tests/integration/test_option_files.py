@@ -1,0 +1,152 @@
+"""The option files that come with the project: as generated, runnable, and true to the papers' recipes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tiny import ROOT
+
+from hat_arch.config import load, reading, shipped_options
+from hat_arch.config.files import build_for_shapes
+from hat_arch.training.checkpoints import changed_options
+from hat_arch.weights.files import fitting
+
+FILES = shipped_options.files()
+BENCHMARKS = ["Set5", "Set14", "BSD100", "Urban100", "Manga109"]
+TABLES = yaml.safe_load((ROOT / "hat_arch/paper/tables.yml").read_text(encoding="utf-8"))
+
+
+@cache
+def read(name: str) -> dict[str, Any]:
+    return reading.read(FILES[name])[0]
+
+
+@cache
+def network(name: str) -> torch.nn.Module:
+    return build_for_shapes(read(name)["network_g"])
+
+
+def test_the_files_are_those_that_the_generator_makes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "options")
+    import generate
+
+    there = {file.relative_to(ROOT / "options").as_posix(): file.read_text("utf-8") for file in FILES.values()}
+    del there["train_HAT_demo_SRx4.yml"]
+    assert there == generate.files(), "run: python options/generate.py"
+
+
+def test_the_files_are_in_the_wheel(tmp_path):
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    shipped = {file.relative_to(tmp_path / "hat_arch") for file in (tmp_path / "hat_arch/options").rglob("*.yml")}
+    assert shipped == {file.relative_to(ROOT) for file in FILES.values()}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_passes_the_check_and_measures_as_the_paper(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    absent: list[Path] = []
+    opt = load(FILES[name], is_train=not name.startswith("test"), absent=absent)
+    assert opt["name"] == name and f"SRx{opt['scale']}" in name
+    assert absent and {path.parts[0] for path in absent} <= {"datasets", "experiments"}
+    measured = [one for phase, one in opt["datasets"].items() if phase != "train" and one["name"] in BENCHMARKS]
+    assert {Path(one["dataroot_gt"]).name for one in measured} <= {f"GTmod{opt['scale']}"}
+    assert {Path(one["dataroot_lq"]).name for one in measured} <= {f"LRbicx{opt['scale']}"}
+    if name.startswith("test") and "no_gt" not in name:
+        assert [one["name"] for one in measured] == BENCHMARKS and opt["path"]["param_key_g"] == "params_ema"
+    for metric in opt["val"].get("metrics", {}).values():
+        assert (metric["crop_border"], metric["test_y_channel"]) == (opt["scale"], True)
+    comments = re.findall(r"#.* (\S+)\.yml", FILES[name].read_text(encoding="utf-8"))
+    assert all(Path(other).name in FILES for other in comments)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("train_") and "demo" not in name])
+def test_training_has_the_numbers_of_the_official_option_files(name):
+    recipe = "HAT_x2_scratch"
+    if "_finetune_from_SRx2" in name:
+        recipe = "HAT_x4_from_x2"
+    elif "ImageNet" in name:
+        recipe = "DF2K_finetune_HAT_and_HAT-L" if "_finetune_" in name else "ImageNet_pretrain_HAT_and_HAT-L"
+    official, shared, opt = TABLES["training"][recipe], TABLES["training"]["shared"], read(name)
+    train, data = opt["train"], opt["datasets"]["train"]
+    assert (train["total_iter"], train["scheduler"]["milestones"]) == (official["iters"], official["milestones"])
+    assert (train["scheduler"]["type"], train["scheduler"]["gamma"]) == ("MultiStepLR", shared["scheduler"]["gamma"])
+    assert train["optim_g"] == {**shared["optimizer"], "lr": official["lr"]}
+    assert (train["ema_decay"], train["warmup_iter"]) == (shared["ema_decay"], -1)
+    assert train["pixel_opt"] == {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"}
+    kind = {"ImageNet": "ImageNetPairedDataset", "DF2K": "SeededPairedDataset"}[official["data"]]
+    assert (data["name"], data["type"], data["batch_size_per_gpu"]) == (official["data"], kind, 4)
+    assert data["gt_size"] == 64 * opt["scale"] and data["use_hflip"] and data["use_rot"]
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if FILES[name].parent.name == "other_networks"])
+def test_another_network_is_a_change_of_network_g_alone(name):
+    kind, _, scale = name.split("_")
+    ours, hat = read(name), read(f"{kind}_HAT_{scale}")
+    changed = {key for key in ours.keys() | hat.keys() if ours.get(key) != hat.get(key)}
+    assert changed == {"name", "network_g", *(["path"] if kind == "test" else [])}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("ablation")])
+def test_an_ablation_differs_from_the_main_recipe_in_what_is_studied_alone(name):
+    opt = read(name)
+    lines = changed_options(read(f"train_HAT_SRx{opt['scale']}"), opt)
+    changed = {line.partition(": ")[0] for kind in lines for line in kind}
+    allowed = ("name", "network_g.", "datasets.val", "val.val_freq")
+    if opt["scale"] == 4:
+        allowed += ("path.", "train.optim_g.lr", "train.scheduler.milestones", "train.total_iter")
+    if "multi_task" in name:
+        allowed += ("model_type", "datasets.train.") * name.endswith("ImageNet")
+    else:
+        assert any(key.startswith("network_g.") for key in changed)
+    assert all(key.startswith(allowed) for key in changed)
+
+
+STARTED = [name for name in FILES if "/net_g_latest.pth" in (read(name)["path"]["pretrain_network_g"] or "")]
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_starts_from_what_another_file_trains(name):
+    path = read(name)["path"]
+    folder, before, models, file = Path(path["pretrain_network_g"]).parts
+    assert (folder, models, file, path["param_key_g"]) == ("experiments", "models", "net_g_latest.pth", "params_ema")
+    assert read(before)["name"] == before and read(before)["train"]["ema_decay"] > 0
+    fit = fitting(network(before).state_dict(), network(name).state_dict())
+    assert fit.complete or not path["strict_load_g"]
+    assert not fit.other_shape and all(key.startswith("upsample.") for key in fit.missing)
+
+
+def published() -> dict[str, float]:
+    """Option file → number of parameters, or millions of them, as the papers have it."""
+    exact, ablations = TABLES["complexity"]["exact_params"], TABLES["ablations"]
+    counts = {f"train_{net}_SR{scale}": n for scale in ("x2", "x3", "x4") for net, n in exact[scale].items()}
+    sizes = {beta: row["analytic"][0] for beta, row in ablations["cab_size_beta"]["rows"].items()}
+    counts |= {f"ablation_HAT_compress_{beta}_no_ocab_SRx4": size for beta, size in sizes.items()}
+    counts |= {
+        f"ablation_HAT_overlap_{ratio}_no_cab_SRx4": row[0]
+        for ratio, row in ablations["overlap_ratio_gamma"]["params_macs"].items()
+    }
+    counts |= {
+        "ablation_HAT_no_ca_SRx4": ablations["channel_attention"]["params"]["without_CA"],
+        "ablation_HAT_no_ocab_SRx4": sizes["3"],
+        "ablation_HAT_no_cab_no_ocab_SRx4": sizes["none"],
+        "ablation_HAT_window_8_no_cab_no_ocab_SRx4": ablations["window_size"]["w8"]["params_M"],
+        "train_EDSR_SRx4": TABLES["complexity"]["other_nets_params_M_x4"]["values"]["EDSR"],
+        "train_RRDBNet_SRx4": ablations["pretraining_networks"]["params_M"]["RRDBNet"],
+        "train_MSRResNet_SRx4": ablations["pretraining_networks"]["params_M"]["SRResNet"],
+    }
+    return {name: count for name, count in counts.items() if name in FILES}
+
+
+@pytest.mark.parametrize(("name", "count"), published().items())
+def test_networks_have_the_published_parameters(name, count):
+    total = sum(parameter.numel() for parameter in network(name).parameters())
+    assert total == count if isinstance(count, int) else total / 1e6 == pytest.approx(count, abs=0.1)

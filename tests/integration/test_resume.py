@@ -1,0 +1,91 @@
+"""A run that was interrupted and resumed equals one that was not, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hat_arch import config
+from hat_arch.data.lmdb_store import write_store
+from hat_arch.data.resize import imresize
+from hat_arch.training import pipeline
+from hat_arch.training.hat_model import HATModel
+
+IMAGES, BATCH, TOTAL = 5, 2, 8  # three iterations an epoch
+
+
+class Killed(Exception):
+    """As if the process were no more."""
+
+
+@pytest.fixture
+def options(options: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    gt = {f"im{n}": rng.integers(0, 256, (40, 48, 3), np.uint8) for n in range(IMAGES)}
+    write_store(tmp_path / "gt.lmdb", gt.items())
+    write_store(tmp_path / "lq.lmdb", ((name, imresize(image, 0.25)) for name, image in gt.items()))
+    options["datasets"]["train"].update(
+        dataroot_gt=str(tmp_path / "gt.lmdb"), dataroot_lq=str(tmp_path / "lq.lmdb"), batch_size_per_gpu=BATCH
+    )
+    options["network_g"]["drop_path_rate"] = 0.3  # draws random numbers
+    options["train"].update(total_iter=TOTAL, warmup_iter=3)
+    options["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [4, 6], "gamma": 0.5}
+    options["val"]["val_freq"] = 3
+    options["logger"].update(save_checkpoint_freq=1, use_tb_logger=False)
+    return options
+
+
+@pytest.fixture
+def train(write_options, tmp_path, monkeypatch):
+    """Trains in this process; returns losses and final weights, or raises `Killed` after iteration ``die_after``."""
+    monkeypatch.chdir(tmp_path)
+    step = HATModel.optimize_parameters
+    monkeypatch.setattr("basicsr.utils.logger.initialized_logger", {})
+
+    def train(opt: dict[str, Any], root: Path, die_after: int | None = None, resume: bool = False) -> Any:
+        losses: dict[int, float] = {}
+
+        def watched(self: HATModel, current_iter: int) -> None:
+            if die_after is not None and current_iter > die_after:
+                raise Killed
+            step(self, current_iter)
+            losses[current_iter] = self.log_dict["l_pix"]
+
+        monkeypatch.setattr(HATModel, "optimize_parameters", watched)
+        root.mkdir(exist_ok=True)
+        file = write_options(opt)
+        argv = ["-opt", str(file), *(["--auto_resume"] if resume else [])]
+        pipeline.train(config.load(file, is_train=True), argv, root)
+        return losses, torch.load(root / "experiments/tiny/models/net_g_latest.pth", weights_only=True)
+
+    return train
+
+
+def assert_equal(a: Any, b: Any) -> None:
+    assert a.keys() == b.keys()
+    for key in a:
+        assert all(torch.equal(a[key][name], b[key][name]) for name in a[key]), key
+
+
+PLACES = [(after, (0, 0)) for after in range(1, TOTAL)] + [
+    (after, workers)
+    for after in (2, 3)  # inside an epoch, and at its end
+    for workers in ((1, 1), (4, 4), (0, 4), (4, 1))
+]
+
+
+@pytest.mark.parametrize(("die_after", "workers"), PLACES)
+def test_interrupted_at_any_iteration(train, options, tmp_path, die_after, workers):
+    data = options["datasets"]["train"]
+    losses, weights = train(options, tmp_path / "whole")
+    data["num_worker_per_gpu"] = workers[0]
+    with pytest.raises(Killed):
+        train(options, tmp_path / "parts", die_after)
+    data["num_worker_per_gpu"] = workers[1]
+    later, resumed = train(options, tmp_path / "parts", resume=True)
+    assert later == {i: loss for i, loss in losses.items() if i > die_after}
+    assert_equal(weights, resumed)

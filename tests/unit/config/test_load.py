@@ -1,0 +1,257 @@
+"""An option file that cannot work is refused in a line with file, line, key and remedy, before anything is created."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from hat_arch import HAT, Upscaler, config
+from hat_arch.compat.registration import build
+from hat_arch.config import ConfigError, files, reading, schema
+
+GONE = object()
+
+
+def put(opt, key, value):
+    *sections, last = key.split(".")
+    for section in sections:
+        opt = opt[section]
+    if value is GONE:
+        del opt[last]
+    else:
+        opt[last] = value
+
+
+WRONG = [
+    # key, value, the decisive words
+    ("train.ema_decy", 0.9, "'ema_decay'"),
+    ("datasets.train.use_hflp", True, "'use_hflip'"),
+    ("lgger", {}, "'logger'"),
+    ("val.save_imgs", True, "'save_img'"),
+    ("logger.print_frequency", 3, "'print_freq'"),
+    ("logger.wandb", {"resme_id": "x"}, "'resume_id'"),
+    ("path.pretrain_networkg", None, "'pretrain_network_g'"),
+    ("network_g.embed_dims", 12, "'embed_dim'"),
+    ("train.optim_g.learning_rate", 1.0, "unknown"),
+    ("val.metrics.psnr.crop_boarder", 4, "'crop_border'"),
+    ("train.total_iter", "many", "'many'"),
+    ("scale", "4", "integer"),
+    ("train.total_iter", GONE, "missing"),
+    ("network_g", GONE, "missing"),
+    ("datasets.train.batch_size_per_gpu", GONE, "'batch_size_per_gpu' is missing"),
+    ("datasets.val.dataroot_lq", GONE, "'dataroot_lq' is missing"),
+    ("val.metrics.psnr.crop_border", GONE, "'crop_border' is missing"),
+    ("val.val_freq", GONE, "missing"),
+    ("model_type", "HATModell", "'HATModel'"),
+    ("network_g.type", "HATT", "'HAT'"),
+    ("datasets.train.type", "PairedDataset", "'PairedDataset'"),
+    ("train.pixel_opt.type", "L3Loss", "'L1Loss'"),
+    ("train.optim_g.type", "AdamV", "'Adam'"),
+    ("train.scheduler.type", "Cosine", "CosineAnnealingRestartLR"),
+    ("network_g.num_heads", [5, 5], "num_heads 5"),
+    ("network_g.upscale", 2, "scale is 4"),
+    ("datasets.train.gt_size", 30, "scale 4"),
+    ("datasets.vall", {"name": "a", "type": "PairedImageDataset"}, "test_1"),
+    ("datasets.train.dataroot_gt", "nowhere.lmdb", r"no LMDB store 'nowhere\.lmdb' \(looked in /"),
+    ("datasets.train.dataroot_gt", "nowhere", r"\.lmdb"),
+    ("datasets.val.dataroot_lq", "/nowhere", r"'/nowhere'\n.*datasets/README\.md"),
+    ("datasets.val.meta_info_file", "no.txt", r"'no\.txt'"),
+    ("path.pretrain_network_g", "no.pth", r"'no\.pth'"),
+    ("path.resume_state", "no.state", r"'no\.state'"),
+    ("logger.keep_best", ["Set5/psnr"], "Set5/psnr"),
+    ("tile", {"tile_size": 256, "tile_pad": 16}, "tile: 288, tile_overlap: 32"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "words"), WRONG, ids=[f"{key}={value}" for key, value, _ in WRONG])
+def test_a_wrong_option_is_named(options, write_options, key, value, words):
+    put(options, key, value)
+    file = write_options(options)
+    with pytest.raises(ConfigError) as error:
+        config.load(file, is_train=True)
+    text = str(error.value)
+    section, _, last = key.rpartition(".")
+    named = rf"{re.escape(section)}(\.{last}[\w.]*)?" if section else last
+    assert re.match(rf"{re.escape(str(file))}(:\d+)?: {named}: .*{words}", text), text
+    assert len(text.splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("key", "typed"),
+    [("train.total_iter", "totl_iter"), ("train", "trian"), ("scale", "scal"), ("val.val_freq", "freq")],
+)
+def test_a_needed_key_that_is_mistyped_is_named_with_its_line(options, write_options, key, typed):
+    *sections, name = key.split(".")
+    section = options[sections[0]] if sections else options
+    section[typed] = section.pop(name)
+    file = write_options(options)
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if text.lstrip().startswith(f"{typed}:"))
+    named = ".".join([*sections, typed])
+    with pytest.raises(ConfigError, match=rf"tiny\.yml:{line}: {named}: .*'{name}'"):
+        config.load(file, is_train=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: !!python/object/apply:os.system ['touch owned']", "run code"),
+        ("name: a\nscale: 4\nname: b", ":3: repeated key 'name'"),
+        ("name: [a", "tiny.yml"),
+        ("name: a\n\tscale: 4", ":2: "),
+        ("", "no keys"),
+        ("- a\n- b", "no keys"),
+        (b"\x89PNG\xff\xfe", "not a text file"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_that_is_no_option_file_is_refused(tmp_path, text, words):
+    file = tmp_path / "tiny.yml"
+    if text is not None:
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        config.load(file, is_train=True)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_numbers_in_scientific_notation_are_numbers(write_options):
+    raw, lines = reading.read(write_options("a: 1e-4\nb: !!float 2e-4\nc: -1.5E+3\nd: {x: e4}\ne: 1e4x"))
+    assert raw == {"a": 1e-4, "b": 2e-4, "c": -1500.0, "d": {"x": "e4"}, "e": "1e4x"}
+    assert lines[("d", "x")] == 4
+
+
+def test_good_options_become_a_plain_dict_with_defaults(options, write_options):
+    del options["logger"]
+    opt = config.load(write_options(options), is_train=True)
+    assert type(opt) is dict and type(opt["train"]) is dict
+    assert opt["logger"]["save_checkpoint_freq"] == 5000
+    assert opt["val"]["suffix"] is None
+    assert yaml.safe_load(yaml.safe_dump(opt)) == opt
+
+
+def test_force_yml_changes_options_and_is_checked(options, write_options):
+    file = write_options(options)
+    overrides = ["train:ema_decay=0.5", "train:scheduler:milestones=[1, 2]", "val:suffix=x", "train:optim_g:lr=1e-5"]
+    opt = config.load(file, True, overrides)
+    assert opt["train"]["ema_decay"] == 0.5
+    assert opt["train"]["scheduler"]["milestones"] == [1, 2]
+    assert opt["train"]["optim_g"]["lr"] == 1e-5
+    for wrong in ("train:ema_decy=0.5", "trian:ema_decay=0.5", "train", "train:total_iter=__import__('os')", "a=[1"):
+        with pytest.raises(ConfigError):
+            config.load(file, True, [wrong])
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path("owned"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"params": {"upscale": 4}}, None),
+        ({"params": {"upscale": 2}}, r"pretrain_network_g: .* 2 not in the file: upsample\.2"),
+        ({"params": {"upscale": 2}, "strict_load_g": False}, None),
+        ({"weights": {"upscale": 4}}, "param_key_g: .* weights"),
+        ({"params": Evil()}, "pretrain_network_g: .* cannot be read"),
+        (b"torn", "pretrain_network_g: .* cannot be read"),
+    ],
+)
+def test_weights_must_fit_the_network(options, write_options, tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    options["path"]["pretrain_network_g"] = str(tmp_path / "it.pth")
+    if isinstance(content, bytes):
+        (tmp_path / "it.pth").write_bytes(content)
+    else:
+        if "strict_load_g" in content:
+            options["path"]["strict_load_g"] = content.pop("strict_load_g")
+        arguments = {key: value for key, value in options["network_g"].items() if key != "type"}
+        saved = {k: HAT(**arguments | v).state_dict() if isinstance(v, dict) else v for k, v in content.items()}
+        torch.save(saved, tmp_path / "it.pth")
+    if words is None:
+        config.load(write_options(options), is_train=True)
+    else:
+        with pytest.raises(ConfigError, match=words):
+            config.load(write_options(options), is_train=True)
+    assert not (tmp_path / "owned").exists()
+
+
+NETWORKS = {
+    "HAT": {"embed_dim": 12, "depths": [2], "num_heads": [2], "squeeze_factor": 4, "drop_path_rate": 0.1, "ape": True},
+    "MSRResNet": {"num_feat": 4, "num_block": 1},
+    "SwinIR": {
+        "embed_dim": 12,
+        "depths": [2],
+        "num_heads": [2],
+        "window_size": 8,
+        "img_size": 8,
+        "upsampler": "pixelshuffle",
+    },
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_are_built_without_memory_where_they_can_be(name):
+    section = {"type": name, "upscale": 4, **NETWORKS[name]}
+    shapes = {name: tensor.shape for name, tensor in build(section).state_dict().items()}
+    checked = files.build_for_shapes(section).state_dict()
+    assert {name: tensor.shape for name, tensor in checked.items()} == shapes
+    assert {tensor.device.type for tensor in checked.values()} == {"cpu" if name == "SwinIR" else "meta"}
+
+
+def test_a_process_that_need_not_check_builds_no_network(options, write_options, monkeypatch):
+    monkeypatch.setattr(files, "build", lambda section: pytest.fail("builds a network"))
+    opt = config.load(write_options(options), is_train=True, build_networks=False)
+    monkeypatch.undo()
+    assert opt == config.load(write_options(options), is_train=True)
+
+
+def test_the_keys_of_val_are_arguments_of_the_upscaler():
+    names = {name.removeprefix("tile_") for name in schema.HAT_MODEL_ONLY["val"]}
+    assert names <= inspect.signature(Upscaler).parameters.keys()
+    for section, model in (("train", schema.Train), ("val", schema.Val), ("logger", schema.Logger)):
+        assert schema.HAT_MODEL_ONLY[section] <= model.model_fields.keys()
+
+
+@pytest.mark.parametrize(("key", "value"), [("train.accumulate", 2), ("val.tile", 64), ("logger.keep_last", 1)])
+def test_other_models_refuse_what_they_would_ignore(options, write_options, key, value):
+    options["model_type"] = "SRModel"
+    options["logger"] = {}
+    config.load(write_options(options), is_train=True)
+    put(options, key, value)
+    with pytest.raises(ConfigError, match=f"{key}: .*HATModel"):
+        config.load(write_options(options), is_train=True)
+
+
+def test_wandb_needs_its_package_and_tensorboard(options, write_options, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    options["logger"].update(use_tb_logger=False, wandb={"project": "a"})
+    with pytest.raises(ConfigError, match=r"logger\.wandb: .*use_tb_logger.*\n.*logger\.wandb: .*pip install"):
+        config.load(write_options(options), is_train=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+def test_without_a_gpu_training_runs_on_the_cpu_and_says_so(options, write_options, capsys):
+    options["num_gpu"] = 8
+    assert config.load(write_options(options), is_train=True)["num_gpu"] == 0
+    assert "no GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["ESRGANModel", "SRGANModel", "RealESRNetModel", "SwinIRModel"])
+def test_keys_that_basicsr_models_read_are_known(options, write_options, name):
+    options["model_type"] = name
+    options["logger"] = {}
+    if "GAN" in name:
+        options["network_d"] = {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 8}
+        options["train"]["optim_d"] = {"type": "Adam", "lr": 1e-4}
+        options["train"]["gan_opt"] = {"type": "GANLoss", "gan_type": "vanilla"}
+        options["train"]["net_d_iters"] = 1
+        options["path"]["pretrain_network_d"] = None
+    if name == "RealESRNetModel":
+        options["gt_usm"] = True
+        options["queue_size"] = 180
+    config.load(write_options(options), is_train=True)
