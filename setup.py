@@ -42,6 +42,8 @@ setup(
         "matplotlib>=3.8",  # curves and comparison pictures
         "packaging>=23",
         "tqdm>=4.66",
+        "tabulate>=0.9",  # tables in the terminal, Markdown and LaTeX
+        "markdown>=3.5",  # and in HTML
         "filelock>=3.13",
         "pillow>=10.3",
         "safetensors>=0.4.3",

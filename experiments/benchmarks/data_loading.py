@@ -29,7 +29,7 @@ from hat_arch.data.lmdb_store import write_store
 from hat_arch.data.resize import imresize
 from hat_arch.data.sub_images import SubImages
 from hat_arch.utils.machine import cores
-from hat_arch.utils.text_table import table
+from hat_arch.utils.text_tables import aligned
 
 GT, SCALE, PATCH = 480, 4, 256  # pixels of DF2K's sub-images, and of the patches that HAT trains on
 PHOTOGRAPHS = ("astronaut", "stereo_motorcycle", "immunohistochemistry")  # in colour, and large enough
@@ -141,7 +141,7 @@ def report(result: Result) -> str:
     lines = [
         f"training pairs of {result['gt']}×{result['gt']} and their LR ×{result['scale']}, "
         f"patches of {result['patch']}, one core",
-        table(["", "samples/s", "ms each"], rows),
+        aligned(["", "samples/s", "ms each"], rows),
         f"loader, {loader['workers']} workers, batches of {loader['batch']}, LMDB of PNG, ours: "
         f"{loader['samples_per_second']:.0f} samples/s",
     ]

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hat_arch.inference.prepared import Prepared
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.peak_memory import PeakMemory, peak_memory
-from hat_arch.utils.text_table import table
+from hat_arch.utils.text_tables import aligned
 
 WARM_UP = (64, 64)
 """Input that a network has run on before its memory is measured, in pixels."""
@@ -169,7 +169,7 @@ def report(result: Result) -> str:
         mib, share = result["memory"]["extra_mib"][name], result["floor"][name]["share_of_peak"]
         rows.append([name, f"{1000 * times['median']:.1f}", fast, f"{share:.0%}", f"{mib:.0f}", memory])
     header = ["", "ms", "times as fast", "of peak", "peak extra MiB", "of the peer's"]
-    return f"{result['network']} at {show_size(result['size'])}, {result['precision']}\n{table(header, rows)}"
+    return f"{result['network']} at {show_size(result['size'])}, {result['precision']}\n{aligned(header, rows)}"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from common import PEER, Result
 from numpy.typing import NDArray
 
 from hat_arch.data.resize import imresize
-from hat_arch.utils.text_table import table
+from hat_arch.utils.text_tables import aligned
 
 SIZE = (1356, 2040)  # of a typical image of DIV2K
 OURS = "ours"
@@ -59,7 +59,7 @@ def report(result: Result) -> str:
         peer, ours = (f"{1000 * case['seconds'][who]['median']:.1f}" for who in (PEER, OURS))
         rows.append([name, peer, ours, f"{1 / case['ratio']:.1f}"])
     header = ["", "basicsr ms", "ours ms", "times as fast"]
-    return f"bicubic, antialiased, {common.show_size(result['size'])}\n{table(header, rows)}"
+    return f"bicubic, antialiased, {common.show_size(result['size'])}\n{aligned(header, rows)}"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from hat_arch.archs.presets import PRESETS
 from hat_arch.inference.upscaler import Upscaler
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.peak_memory import peak_memory
-from hat_arch.utils.text_table import table
+from hat_arch.utils.text_tables import aligned
 
 MEGAPIXEL = 2**20
 LARGEST = {"cpu": 0.25, "cuda": 4.0}  # megapixels, by default
@@ -110,7 +110,7 @@ def report(result: Result) -> str:
         row = [show_size(point["size"]), f"{pixels / MEGAPIXEL:.3g}", f"{seconds:.2f}", f"{1e6 * seconds / pixels:.2f}"]
         rows.append([*row, f"{extra:.0f}", f"{extra - point['output_mib']:.0f}"])
     header = ["input", "Mpixel (2²⁰)", "seconds", "µs/pixel", "peak extra MiB", "beyond the output"]
-    return f"{title(result)}\n{table(header, rows)}\nslope of log(time) over log(pixels): {result['slope']:.3f}"
+    return f"{title(result)}\n{aligned(header, rows)}\nslope of log(time) over log(pixels): {result['slope']:.3f}"
 
 
 def title(result: Result) -> str:

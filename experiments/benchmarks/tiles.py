@@ -27,7 +27,7 @@ from hat_arch.data.images import Image, mod_crop
 from hat_arch.data.resize import imresize
 from hat_arch.inference.upscaler import Upscaler
 from hat_arch.utils.errors import UserError
-from hat_arch.utils.text_table import table
+from hat_arch.utils.text_tables import aligned
 from hat_arch.weights.load import load_network
 
 FLAT = 1e-4
@@ -132,7 +132,7 @@ def report(result: Result) -> str:
         row = [str(case["tile"]), str(case["overlap"]), to_whole, f"{case['worst_step']:.3f}"]
         rows.append([*row, f"{-case['psnr_y_loss']:+.4f}"])
     header = ["tile", "overlap", "PSNR to whole, dB", "worst step, tiled/whole", "PSNR-Y against whole's, dB"]
-    return f"{title(result)}\n{table(header, rows)}"
+    return f"{title(result)}\n{aligned(header, rows)}"
 
 
 def title(result: Result) -> str:

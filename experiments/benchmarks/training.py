@@ -20,7 +20,7 @@ from common import PEER, Result, progress
 from hat_arch.training.hat_model import HATModel
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.peak_memory import PeakMemory, peak_memory
-from hat_arch.utils.text_table import table
+from hat_arch.utils.text_tables import aligned
 
 CASES: dict[str, dict[str, Any]] = {
     "fp32": {},
@@ -140,7 +140,7 @@ def report(result: Result) -> str:
         fast = "" if name == PEER else f"{1 / result['time_ratio'][name]:.2f}"
         rows.append([name, f"{1000 * times['median']:.0f}", fast, f"{mib:.0f}", f"{mib / peer:.2f}"])
     title = f"{result['network']} ×4, a training step, batch {result['batch']}, LR patches of {result['patch']}"
-    return f"{title}\n{table(['', 'ms', 'times as fast', 'peak extra MiB', 'of the peer'], rows)}"
+    return f"{title}\n{aligned(['', 'ms', 'times as fast', 'peak extra MiB', 'of the peer'], rows)}"
 
 
 def parser() -> argparse.ArgumentParser:

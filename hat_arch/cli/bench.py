@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..utils.errors import UserError
     from ..utils.machine import describe, environment, pick_device
-    from ..utils.text_table import table
+    from ..utils.text_tables import aligned
 
     if args.size < SMALLEST:
         raise UserError(f"--size {args.size}: must be at least {SMALLEST}")
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         rows.append(row)
     header = ["", "ms", "MiB", "spandrel ms", "MiB", "times as fast", "memory, of spandrel's"]
     print(f"{args.network} x4, LR {args.size}x{args.size}, batch 1")
-    print(table(header[: len(rows[0])], rows), describe(machine), sep="\n")
+    print(aligned(header[: len(rows[0])], rows), describe(machine), sep="\n")
     if PEER not in names:
         print("for a comparison: pip install spandrel")
     return 0

@@ -19,9 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..archs import window_attention
 from ..archs.layers import pad_to_multiple
 from ..compat.registration import build
+from ..utils.text_tables import Style, aligned, as_csv
 from .networks import HAT, NETWORKS, STUDIES, Options, at_scale, scale_of
 from .published import look_up
-from .text_tables import Style, aligned, as_csv
 
 SCALES = (2, 3, 4)
 SIZE = 64

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .. import __version__
 from ..data.images import DataError, ImageError, read_bytes
 from ..data.resize import imresize
 from ..utils.errors import UserError
@@ -198,7 +198,7 @@ def _plan(
         tile = None if method.label == BICUBIC else settings.tile
         for name, found in images.items():
             for files, checksums, size in found:
-                key = json.dumps([__version__, method.identity, checksums, scale, tile, metrics])
+                key = json.dumps([version("hat-arch"), method.identity, checksums, scale, tile, metrics])
                 cached = settings.cache / f"{digest(key.encode())}.json"
                 cost = method.cost * size // scale**2
                 yield Measurement(method, name, files, cached, cost, _read(cached, metrics))

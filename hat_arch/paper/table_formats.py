@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from markdown import markdown as to_html
 
+from ..utils.text_tables import Style, aligned, as_csv
 from .evaluation import Results
 from .tables import BICUBIC, DIGITS, NAMES, Scores, Table
-from .text_tables import Style, aligned, as_csv
 
 LATEX = {"×": r"$\times$", "†": r"$\dagger$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "–": "--"}
 PAGE = """\

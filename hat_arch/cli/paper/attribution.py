@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from ...paper import attribution_figure, trained_networks
     from ...paper.attribution import AREA, QUICK, Window
     from ...paper.evaluation_images import read_hr, require_inside
-    from ...paper.text_tables import aligned
     from ...utils.files import write_file
+    from ...utils.text_tables import aligned
 
     if not args.arch:
         raise UserError(f"--arch is missing: {trained_networks.HOW}")

@@ -43,7 +43,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 def _strip(args: argparse.Namespace) -> int:
     from ...paper import comparison_strip, trained_networks
     from ...paper.evaluation_images import read_hr, require_inside
-    from ...paper.text_tables import aligned
+    from ...utils.text_tables import aligned
 
     gt, lr = read_hr(args.image, args.scale)
     require_inside("--at", args.at, gt, args.image)
