@@ -93,7 +93,7 @@ def _upscaler(args: argparse.Namespace) -> tuple[Upscaler, int]:
         multiple, channels = section.get("window_size", 1), section.get("in_chans", section.get("num_in_ch", 3))
     else:
         network = load_network(args.weights, args.param_key)
-        multiple, scale, channels = network.window_size, network.upscale, network.conv_first.in_channels
+        multiple, scale, channels = network.window_size, network.upscale, network.in_chans
     names = ("tile", "overlap", "batch", "precision", "self_ensemble", "compile")
     how = {name: getattr(args, name) for name in names}
     return Upscaler(network.to("cuda" if cuda else "cpu"), scale, multiple=multiple, report=say, **how), channels

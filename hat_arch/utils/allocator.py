@@ -1,7 +1,8 @@
-"""Whether the C library keeps freed memory for the next layer (Linux with glibc; elsewhere nothing happens).
+"""Makes the C library keep freed memory for later layers (Linux with glibc; elsewhere nothing happens).
 
-A layer's features are tens of megabytes. glibc takes so much from the system anew each time, gives it back when it is
-freed, and the system fills it with zeros in between: a quarter of the time of HAT's forward at 256×256 on a CPU.
+The features of a layer are tens of megabytes. By default glibc takes blocks of that size from the system each time and
+gives them back when they are freed, and the system fills them with zeros: a quarter of the time of HAT's forward at
+256×256 on a CPU.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ KEEP = {M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1}
 
 
 def keep() -> bool:
-    """Has blocks below a GiB kept when they are freed, and returns whether that is so.
+    """Makes glibc keep freed blocks below 1 GiB in this process; returns whether it does.
 
-    It is for a whole process, so only a process's own program should decide it: ``basicsr`` does, unless the
-    environment configures glibc's malloc.
+    This concerns the whole process, so a program calls it, never a library: ``basicsr`` does. If the environment
+    configures glibc's malloc, that stands.
     """
     if any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return False
@@ -26,14 +27,14 @@ def keep() -> bool:
 
 
 def hand_back() -> None:
-    """Gives memory that was freed, and kept, back to the system."""
+    """Gives kept memory back to the system."""
     trim = _function("malloc_trim")
     if trim is not None:
         trim(0)
 
 
 def _function(name: str) -> ctypes._NamedFuncPointer | None:
-    """A function of glibc."""
+    """A function of glibc; None with another C library."""
     library = ctypes.CDLL(None) if hasattr(os, "confstr") else None
     if not hasattr(library, "gnu_get_libc_version"):
         return None

@@ -1,4 +1,4 @@
-"""Weights in files: what they hold, and what of it fits a network."""
+"""Files of weights: what they hold, and how it fits a network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ..utils.errors import UserError
-from ..utils.files import write_file
 
-SHOWN = 6  # names in a line
-LEAST = 0.1  # of a network's tensors must fit a file, else it is the wrong one
+SHOWN = 6  # names of tensors in a message
+LEAST = 0.1  # share of a network's tensors that must be in a file, else it is of another network
 
 
 class WeightsError(UserError):
@@ -22,12 +21,15 @@ class WeightsError(UserError):
 
 
 def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
-    """Weights by key (``params``, ``params_ema``), of a ``.pth`` or ``.safetensors`` file.
+    """Reads the state dicts of a ``.pth`` or ``.safetensors`` file, without running any code in it.
 
-    A file of one state dict alone, and every ``.safetensors``, gives ``params``. Runs no code of the file.
+    Returns:
+        State dicts by their names in the file, such as ``params`` and ``params_ema``. The only one of a file without
+        names, and that of ``.safetensors``, is called ``params``. ``module.`` in front of names, as DDP adds it, is
+        taken off.
 
     Raises:
-        WeightsError: damaged, or something else.
+        WeightsError: the file is damaged, or holds something else.
     """
     try:
         if path.suffix == ".safetensors":
@@ -58,9 +60,9 @@ class Fit:
     """How the weights of a file fit a network."""
 
     weights: dict[str, Tensor]
-    """Those that fit."""
+    """The tensors of the file that fit."""
     needed: int
-    """Tensors of the network."""
+    """Number of tensors of the network."""
     missing: list[str]
     unknown: list[str]
     other_shape: list[str]
@@ -87,7 +89,7 @@ class Fit:
 
 
 def fitting(weights: dict[str, Tensor], network: dict[str, Tensor]) -> Fit:
-    """Compares weights with a network's state dict, by names and shapes."""
+    """Compares weights with the state dict of a network, by names and shapes."""
     both = weights.keys() & network.keys()
     fits = {name for name in both if weights[name].shape == network[name].shape}
     return Fit(
@@ -97,13 +99,3 @@ def fitting(weights: dict[str, Tensor], network: dict[str, Tensor]) -> Fit:
         unknown=sorted(weights.keys() - network.keys()),
         other_shape=sorted(f"{n} {list(weights[n].shape)} for {list(network[n].shape)}" for n in both - fits),
     )
-
-
-def save_safetensors(weights: dict[str, Tensor], path: Path) -> None:
-    """Writes weights as ``.safetensors``, whole or not at all.
-
-    Raises:
-        OutOfSpace: the disk is full.
-    """
-    content = {name: tensor.contiguous() for name, tensor in weights.items()}
-    write_file(path, safetensors.torch.save(content), durable=True)

@@ -14,7 +14,7 @@ from .files import WeightsError, fitting, read_weights
 Weights = dict[str, Tensor]
 
 KEYS = ("params_ema", "params")
-"""Which weights of a file are taken, the first that is there."""
+"""State dicts to take from a file, by preference."""
 OTHER = "another network needs its option file"
 ESSENTIAL = ("conv_first.weight", "conv_last.weight", "relative_position_index_SA", "relative_position_index_OCA")
 
@@ -24,12 +24,12 @@ def load_network(path: Path, param_key: str | None = None, network: dict[str, An
 
     Args:
         path: ``.pth`` or ``.safetensors``.
-        param_key: which weights of the file; by default those of the moving average, else the plain ones.
-        network: ``network_g`` of an option file, needed for what is no HAT. For a HAT without it, what the shapes do
-            not tell is as in the papers (see `hyper_parameters`).
+        param_key: name of the state dict in the file; by default the moving average, else the plain weights.
+        network: ``network_g`` of an option file, needed for other networks than HAT. Without it, the arguments of HAT
+            that shapes do not tell are those of the papers (see `hyper_parameters`).
 
     Raises:
-        WeightsError: no such file, no weights, no HAT, or of another network than ``network``.
+        WeightsError: there is no such file, or it holds no weights, or those of another network.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
@@ -56,7 +56,7 @@ def _build(network: dict[str, Any] | None, state: Weights) -> nn.Module:
 
 
 def choose(content: dict[str, Weights], key: str | None) -> Weights:
-    """The weights of a file's content by this name; without one, the averaged, the plain, or the only ones."""
+    """The state dict named ``key`` in a file's content; without a key, by `KEYS`, or the only one."""
     there = [name for name, weights in content.items() if weights]
     wanted = [key] if key else [*KEYS, *(there if len(there) == 1 else [])]
     for name in wanted:
@@ -66,14 +66,14 @@ def choose(content: dict[str, Weights], key: str | None) -> Weights:
 
 
 def hyper_parameters(state: Weights) -> dict[str, Any]:
-    """Arguments of `hat_arch.HAT` that make a network of these weights.
+    """Reads the arguments of `hat_arch.HAT` off the shapes of its weights.
 
     Shapes do not tell ``conv_scale``, ``img_range``, ``qk_scale``, and, without ``ape``, ``img_size`` (which matters
     only where it does not exceed the window): these keep the papers' values, 0.01, 1, ``head_dim ** -0.5`` and 64.
     ``compress_ratio`` and ``squeeze_factor`` are the largest that give the same shapes. Dropout is for training.
 
     Raises:
-        WeightsError: these are no HAT's.
+        WeightsError: these are not the weights of a HAT.
     """
     if missing := [name for name in ESSENTIAL if name not in state]:
         raise WeightsError(f"holds no HAT: it has no {missing[0]}; {OTHER}")
@@ -124,12 +124,12 @@ def _group(state: Weights, i: int) -> tuple[int, int]:
 
 
 def _ratio(part: int, whole: int) -> float:
-    """A number r with ``int(whole · r) == part``, the quotient unless rounding is against it."""
+    """The ratio r with ``int(whole · r) == part``: the quotient, or a little more where it would be rounded down."""
     ratio = part / whole
     return ratio if int(whole * ratio) == part else (part + 0.5) / whole
 
 
 def _upscale(state: Weights) -> int:
-    """Product of the steps: a convolution makes s² times as many channels as it takes for a step by s."""
+    """The scale, a product of steps: before a step by s, a convolution multiplies the channels by s²."""
     steps = [tensor for name, tensor in state.items() if name.startswith("upsample.") and name.endswith(".weight")]
     return math.prod(math.isqrt(len(step) // step.shape[1]) for step in steps)

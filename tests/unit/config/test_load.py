@@ -14,7 +14,7 @@ from hat_arch import HAT, Upscaler, config
 from hat_arch.compat.registration import build
 from hat_arch.config import ConfigError, files, reading, schema
 
-GONE = object()
+GONE = "<absent>"
 
 
 def put(opt, key, value):
