@@ -25,13 +25,7 @@ from ..utils.errors import UserError
 from ..utils.files import DamagedWrite, OutOfSpace, checksum, write_file
 
 PACKAGES = ("hat-arch", "basicsr", "torch", "numpy")
-FIXED = (
-    ("model_type",),
-    ("scale",),
-    ("network_g",),
-    ("train", "optim_g", "type"),
-    ("train", "scheduler", "type"),
-)
+FIXED = ("model_type", "scale", "network_g", "train.optim_g.type", "train.scheduler.type")
 """Options without which a state means nothing; a run does not go on when one of them has changed."""
 
 
@@ -40,10 +34,7 @@ class CheckpointError(UserError):
 
 
 def write(content: Any, path: Path) -> str:
-    """Writes ``content`` with `torch.save`; the file is there whole, or as it was before.
-
-    Returns:
-        Its checksum, as `checksum` gives it.
+    """Writes ``content`` with `torch.save`, wholly or not at all; returns the file's `checksum`.
 
     Raises:
         CheckpointError: the disk is full, or what was written does not read back.
@@ -72,16 +63,16 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Reads a state, without running any code in it.
-
-    Raises:
-        CheckpointError: damaged, or no training state.
-    """
+def _load(path: Path) -> Any:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes torch.load raise
         raise CheckpointError(f"{path} is damaged") from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Reads a state, without running any code in it; `CheckpointError` if it is damaged, or no training state."""
+    state = _load(path)
     if not isinstance(state, dict) or not {"epoch", "iter", "optimizers", "schedulers"} <= state.keys():
         raise CheckpointError(f"{path} is no training state")
     return state
@@ -95,10 +86,7 @@ def check_weights(state: dict[str, Any], models: Path) -> None:
         if not path.is_file():
             raise CheckpointError(f"{path} is missing")
         if wanted is None:
-            try:
-                torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:
-                raise CheckpointError(f"{path} is damaged") from error
+            _load(path)
         elif checksum(path) != wanted:
             raise CheckpointError(f"{path} is damaged")
 
@@ -130,31 +118,24 @@ def prune(states: Path, models: Path, keep: int) -> None:
 
 
 def changed_options(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Options that a run was begun with and that are other ones now.
-
-    Returns:
-        A line for each: those that make it impossible to go on, and those that do not.
-    """
+    """A line for each option that has changed: those with which a run cannot go on, and those with which it can."""
     old, new = dict(_flat(before)), dict(_flat(now))
     fatal: list[str] = []
     harmless: list[str] = []
     for key in sorted({*old, *new}):
         if old.get(key) != new.get(key):
-            line = f"{'.'.join(key)}: {_shown(old, key)} → {_shown(new, key)}"
-            (fatal if any(key[: len(fixed)] == fixed for fixed in FIXED) else harmless).append(line)
+            before_and_now = (repr(options[key]) if key in options else "absent" for options in (old, new))
+            line = f"{key}: {' → '.join(before_and_now)}"
+            (fatal if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED) else harmless).append(line)
     return fatal, harmless
 
 
-def _flat(options: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(options, dict):
-        for name, value in options.items():
-            yield from _flat(value, (*key, str(name)))
-    else:
-        yield key, options
-
-
-def _shown(options: dict[tuple[str, ...], Any], key: tuple[str, ...]) -> str:
-    return repr(options[key]) if key in options else "absent"
+def _flat(options: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def options_of(state: dict[str, Any]) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 import yaml
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
@@ -15,7 +16,6 @@ from ..utils.files import digest
 from ..weights.files import WeightsError, fitting, read_weights
 from . import checkpoints
 from .checkpoints import CheckpointError
-from .precision import Precision
 from .random_state import random_states, set_random_states
 from .run import TrainingRun
 
@@ -25,7 +25,7 @@ class SavingModel(SRModel):
 
     opt: dict[str, Any]
     run: TrainingRun
-    precision: Precision
+    scaler: torch.amp.GradScaler
     bad_steps: int
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -61,12 +61,11 @@ class SavingModel(SRModel):
         Raises:
             CheckpointError: the weights at the end cannot be written.
         """
-        if not self.run.writes_checkpoints:
+        if self.run.dry:
             return
-        own = random_states()
-        states = [own]
+        states = [random_states()]
         if self.opt["dist"]:
-            states = [None] * self.opt["world_size"]  # type: ignore[list-item]
+            own, states = states[0], states * self.opt["world_size"]
             distributed.all_gather_object(states, own)
         if self.opt["rank"] != 0:
             self.saved = current_iter
@@ -118,7 +117,7 @@ class SavingModel(SRModel):
             "iter": current_iter,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "scaler": self.precision.scaler.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "random": random,
             "position": self.run.position(),
             "best_metrics": {
@@ -141,8 +140,8 @@ class SavingModel(SRModel):
                 "the state is BasicSR's own: random numbers and the place in the epoch start anew"
             )
             return
-        if resume_state["scaler"] and self.precision.scaler.is_enabled():
-            self.precision.scaler.load_state_dict(resume_state["scaler"])
+        if resume_state["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(resume_state["scaler"])
         self.best_metric_results = resume_state["best_metrics"]
         self.bad_steps = resume_state["bad_steps"]
         if self.opt["rank"] < len(resume_state["random"]):
