@@ -1,6 +1,6 @@
 """The model that trains HAT, and any other network of the registry, in BasicSR's loop: one step of training.
 
-Validation is in `validation`, checkpoints are in `saving`; both are base classes of `HATModel`.
+Validation is in `validation`, checkpoints are in `checkpoints`; each has a base class of `HATModel`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..utils.errors import UserError
+from .checkpoints import SavingModel
 from .run import SIGNALS, TrainingRun
-from .saving import SavingModel
 from .validation import ValidatingModel
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

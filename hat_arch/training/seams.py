@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
-from multiprocessing.connection import Listener
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -183,16 +182,12 @@ def create_loaders(original: Callable[..., Any], run: TrainingRun, opt: Options,
 
 
 def require_sockets() -> None:
-    """Raises `UserError` where data-loading workers cannot send: the name of a socket has at most 107 characters."""
+    """Raises `UserError` where data-loading workers cannot send, since the names of their sockets would be too long."""
     if sys.platform == "win32":
         return  # there, they send through pipes
-    folder = Path(tempfile.gettempdir())
-    try:
-        Listener(str(folder / "pymp-12345678/listener-12345678"), "AF_UNIX").close()
-    except FileNotFoundError:
-        pass  # the name is short enough; its folder is made by the worker
-    except OSError as error:
-        raise UserError(f"{folder}: {error}; data-loading workers need a TMPDIR with a shorter path") from error
+    folder, longest = tempfile.gettempdir(), 103 if sys.platform == "darwin" else 107
+    if len(os.fsencode(f"{folder}/pymp-12345678/listener-12345678")) > longest:
+        raise UserError(f"{folder}: data-loading workers need a TMPDIR with a shorter path")
 
 
 def start_worker(then: Callable[[int], None] | None, number: int) -> None:
