@@ -145,7 +145,7 @@ def _count(model: Any) -> int:
 def _weights(file: Path, opt: Options, absent: list[Path]) -> list[tuple[str, str]]:
     rows = []
     for path in (Path(value) for key, value in opt["path"].items() if key.startswith("pretrain_") and value):
-        maker = shipped_options.find(file.parent / f"{path.parents[1].name}.yml")
+        maker = shipped_options.find(file.parent / f"{path.parent.parent.name}.yml")
         if path not in absent:
             text = f"{path}, loaded"
         elif maker.is_file():
