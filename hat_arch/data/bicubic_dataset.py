@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .images import DataError, Image, ImageError, find, mod_crop
 from .patches import Crop, to_tensor
-from .reader import ItemError, Reader
+from .reader import Reader
 from .resize import Region, imresize
 from .sampling import DrawnDataset
 
@@ -66,17 +66,10 @@ class BicubicLRDataset(DrawnDataset):
 
     def make_gt(self, image: Image, index: int) -> NDArray:
         """The image that patches are cut from: its sides are multiples of the scale."""
-        gt = self.mod_crop(image, index)
+        gt = mod_crop(image, self.opt["scale"], self.name_of(index))
         if self.is_train and min(gt.shape[:2]) < self.opt["gt_size"]:
-            raise ItemError(f"{self.name_of(index)}: is smaller than gt_size {self.opt['gt_size']}")
+            raise ImageError(f"{self.name_of(index)}: is smaller than gt_size {self.opt['gt_size']}")
         return gt
-
-    def mod_crop(self, image: Image, index: int) -> Image:
-        """`hat_arch.data.images.mod_crop` to the scale; raises `ItemError`."""
-        try:
-            return mod_crop(image, self.opt["scale"], self.name_of(index))
-        except ImageError as error:
-            raise ItemError(str(error)) from error
 
     def make_lq(self, gt: NDArray, region: Region) -> NDArray:
         """A part of the LR."""
@@ -91,10 +84,9 @@ class ImageNetPairedDataset(BicubicLRDataset):
     """
 
     def make_gt(self, image: Image, index: int) -> NDArray:
-        gt: NDArray = self.mod_crop(image, index).astype(np.float32) / 255
-        (height, width), least = gt.shape[:2], self.opt["gt_size"]
-        if self.is_train and min(height, width) < least:
-            gt = cv2.resize(gt, (max(width, least), max(height, least)))
+        gt: NDArray = mod_crop(image, self.opt["scale"], self.name_of(index)).astype(np.float32) / 255
+        if self.is_train and min(gt.shape[:2]) < (least := self.opt["gt_size"]):
+            gt = cv2.resize(gt, (max(gt.shape[1], least), max(gt.shape[0], least)))
         return gt
 
     def make_lq(self, gt: NDArray, region: Region) -> NDArray:

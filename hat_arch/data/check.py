@@ -42,7 +42,10 @@ def contents(root: Path) -> Contents:
         DataError: there is no such folder or store, or no image in it.
     """
     found = _read_store_apart(root) if root.suffix == ".lmdb" else _read_folder(root)
-    _check_count(found)
+    try:
+        _check_count(found)
+    except DataError as error:  # of a damaged recipe
+        found.problems.append(str(error))
     return found
 
 
@@ -96,6 +99,8 @@ def read_store(root: Path) -> Contents:
                 found.problems.append(f"{root}/data.mdb: {truncated}; make the store anew")
             else:
                 _check_images(environment, _check_keys(environment, found), found)
+    except DataError as error:
+        found.problems.append(str(error))
     except lmdb.Error as error:
         found.problems.append(f"{root}/data.mdb: is damaged ({error}); make the store anew")
     return found
@@ -109,7 +114,7 @@ def _check_keys(environment: lmdb.Environment, found: Contents) -> dict[str, tup
     """
     root, problems = found.root, found.problems
     listed: dict[str, tuple[int, int] | None] = {}
-    for number, line in enumerate((root / META).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate((root / META).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         key, _, rest = line.strip().partition(".")  # such as 0001.png (480,480,3) 1
         if key in listed:
             problems.append(f"{root}/{META}, line {number}: '{key}' is listed twice")

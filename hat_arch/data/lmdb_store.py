@@ -223,11 +223,18 @@ def size_when_whole(environment: lmdb.Environment) -> int:
 
 
 def read_records(store: Path) -> dict[str, Record] | None:
-    """Sizes and checksums of a store's images, by key; None if it has none, as stores that BasicSR made."""
+    """Sizes and checksums of a store's images, by key; None if it has none, as stores that BasicSR made.
+
+    Raises:
+        DataError: ``checksums.tsv`` is damaged.
+    """
     file = store / CHECKSUMS
     if not file.is_file():
         return None
-    records = map(Record.parse, file.read_text(encoding="utf-8").splitlines())
+    try:
+        records = [Record.parse(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise DataError(f"{file}: is damaged; delete {store} and make it anew") from error
     return {record.key: record for record in records}
 
 

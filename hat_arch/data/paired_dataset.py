@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from basicsr.data.data_util import paired_paths_from_lmdb, paired_paths_from_meta_info_file
 
-from .images import DataError, find_named, lq_name
+from .images import DataError, ImageError, find_named, lq_name
 from .patches import Crop, to_tensor
-from .reader import ItemError, Reader
+from .reader import Reader
 from .sampling import DrawnDataset
 
 
@@ -44,10 +44,10 @@ class SeededPairedDataset(DrawnDataset):
         if self.is_train:
             if gt.shape[:2] != (height * scale, width * scale):
                 sizes = f"{gt.shape[0]}x{gt.shape[1]}, its LR {height}x{width}"
-                raise ItemError(f"{self.name_of(index)}: is {sizes}: not {scale} times smaller")
+                raise ImageError(f"{self.name_of(index)}: is {sizes}: not {scale} times smaller")
             size = opt["gt_size"] // scale
             if min(height, width) < size:
-                raise ItemError(f"{self.name_of(index)}: is smaller than gt_size {opt['gt_size']}")
+                raise ImageError(f"{self.name_of(index)}: is smaller than gt_size {opt['gt_size']}")
             crop = Crop(rng, (height, width), size, opt)
             gt, lq = crop.augment(crop.cut(gt, scale)), crop.augment(crop.cut(lq, 1))
         else:

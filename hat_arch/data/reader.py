@@ -10,15 +10,7 @@ import cv2
 import lmdb
 import numpy as np
 
-from .images import DataError, Image
-
-
-class ItemError(DataError):
-    """One item of a data set cannot be used; the message names its file or key."""
-
-    def __init__(self, message: str) -> None:
-        # a loader's worker passes an error on with its whole traceback as the message; this is its last line
-        super().__init__(message.rpartition("ItemError: ")[2].strip())
+from .images import DataError, Image, ImageError
 
 
 class Reader:
@@ -49,22 +41,22 @@ class Reader:
             path: key in the store, or file.
 
         Raises:
-            ItemError: it is not there, or is damaged.
+            ImageError: it is not there, or is damaged.
         """
         image = self._decode_entry(self.store, path) if self.store else _decode(_read(path))
         if image is None:
-            raise ItemError(f"{self.name(path)}: is damaged or not an image; `basicsr data check` finds all such")
+            raise ImageError(f"{self.name(path)}: is damaged or not an image; `basicsr data check` finds all such")
         return image
 
     def _decode_entry(self, store: str, key: str) -> Image | None:
         try:
             environment = _environment(store)
         except lmdb.Error as error:
-            raise ItemError(f"{self.root}: {error}; make the store anew") from error
+            raise ImageError(f"{self.root}: {error}; make the store anew") from error
         with environment.begin(buffers=True) as transaction:  # decoded where it lies
             data = transaction.get(key.encode())
             if data is None:
-                raise ItemError(f"{self.root}: has no key '{key}'; `basicsr data check` finds all such")
+                raise ImageError(f"{self.root}: has no key '{key}'; `basicsr data check` finds all such")
             return _decode(data)
 
 
@@ -82,7 +74,7 @@ def _read(path: str) -> bytes:
         with open(path, "rb") as file:  # noqa: PTH123 (pathlib costs as much as a small image)
             return file.read()
     except OSError as error:
-        raise ItemError(f"{path}: {error.strerror}") from error
+        raise ImageError(f"{path}: {error.strerror}") from error
 
 
 def _decode(data: bytes | memoryview) -> Image | None:

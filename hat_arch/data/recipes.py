@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.files import write_file
+from .images import DataError
 
 STORE_RECIPE, FOLDER_RECIPE = "recipe.json", ".recipe.json"
 """Names of the file in an LMDB store, and in a folder of images, where it is hidden."""
@@ -17,10 +18,13 @@ def write_recipe(file: Path, recipe: dict[str, Any]) -> None:
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:
-    """How a store or folder was made; empty if nothing says so."""
+    """How a store or folder was made; empty if nothing says so. Raises a `DataError` if the file is damaged."""
     for file in (folder / STORE_RECIPE, folder / FOLDER_RECIPE):
         if file.is_file():
-            return json.loads(file.read_text(encoding="utf-8"))
+            try:
+                return json.loads(file.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise DataError(f"{file}: is damaged; delete {folder} and make it anew") from error
     return {}
 
 

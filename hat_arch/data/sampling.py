@@ -19,10 +19,18 @@ from basicsr.data.data_sampler import EnlargedSampler
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .reader import ItemError
+from .images import DataError, ImageError
 
 NAMED = 10  # broken items that a report names
 REPLACEMENTS = 100  # items tried in place of a broken one
+
+
+class ItemError(DataError):
+    """One item of a data set cannot be used; the message names its file or key."""
+
+    def __init__(self, message: str) -> None:
+        # a loader's worker passes an error on with its whole traceback as the message; this is its last line
+        super().__init__(message.rpartition("ItemError: ")[2].strip())
 
 
 class DrawnDataset(Dataset):
@@ -48,7 +56,7 @@ class DrawnDataset(Dataset):
         raise NotImplementedError
 
     def item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Item ``index``; what is random about it comes from ``rng``. Raises `ItemError`."""
+        """Item ``index``; what is random about it comes from ``rng``. Raises `ImageError`."""
         raise NotImplementedError
 
     def share_broken(self) -> None:
@@ -70,20 +78,17 @@ class DrawnDataset(Dataset):
         rng = np.random.default_rng((self.seed, draw, index))
         try:
             return self.item(index, rng)
-        except ItemError:
+        except ImageError as error:
             if not self.skip_broken:
-                raise
+                raise ItemError(str(error)) from error
             self._note_broken(index)
         for other in rng.permutation(count)[:REPLACEMENTS].tolist():
             try:
                 return self.item(other, rng)
-            except ItemError as error:
+            except ImageError as error:
                 self._note_broken(other)
                 last = error
         raise ItemError(f"{last}; nor can any of {min(count, REPLACEMENTS)} others be used")
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[index] for index in range(len(self)))
 
     def _note_broken(self, index: int) -> None:
         self.share_broken()

@@ -14,7 +14,7 @@ from basicsr.utils.matlab_functions import imresize
 
 from hat_arch.data.folders import downsample, meta_info, modcrop
 from hat_arch.data.prepare import pack
-from hat_arch.data.reader import ItemError
+from hat_arch.data.sampling import ItemError
 
 SIZES = [(50, 66), (48, 49), (64, 48)]
 

@@ -121,6 +121,14 @@ def test_a_store_without_one_of_its_files(store, missing):
     assert f"has no {missing}" in only_problem(store)
 
 
+@pytest.mark.parametrize("file", ["checksums.tsv", "recipe.json"])
+@pytest.mark.parametrize("data", [b"torn", b"\xff\x00"])
+def test_a_damaged_text_beside_the_images_is_named(store, monkeypatch, file, data):
+    (store / file).write_bytes(data)
+    monkeypatch.setattr(check, "_read_store_apart", check.read_store)
+    assert f"{file}: is damaged" in only_problem(store, check.contents)
+
+
 def test_a_data_file_that_is_no_lmdb(store):
     (store / "data.mdb").write_bytes(b"<html>404</html>" * 1000)
     assert "data.mdb: is damaged" in only_problem(store, check.contents)

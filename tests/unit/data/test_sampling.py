@@ -19,8 +19,7 @@ from torch.utils.data import DataLoader
 from hat_arch.data.folders import downsample
 from hat_arch.data.images import DataError
 from hat_arch.data.prepare import pack
-from hat_arch.data.reader import ItemError
-from hat_arch.data.sampling import DrawSampler
+from hat_arch.data.sampling import DrawSampler, ItemError
 
 COUNT = 6
 
