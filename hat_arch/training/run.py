@@ -125,13 +125,6 @@ class TrainingRun:
 
     # the end
 
-    def finish(self) -> None:
-        """Leaves curves.png and summary.md in the run's folder."""
-        if self.opt["rank"] == 0 and not self.dry:
-            from . import report
-
-            report.write_summary(self.opt, self.model, self.monitor)
-
     def close(self) -> None:
         """Closes what the run has opened; also after an error."""
         from . import wandb_log
