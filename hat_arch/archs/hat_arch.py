@@ -132,7 +132,7 @@ class OCAB(Attention):
         after = self.key_size - self.window_size - before
         height = x.shape[1]
         bias = as_computed(self.position_bias(index % len(self.relative_position_bias_table)))
-        project_in, project_out = self.input_projection(), self.output_projection()
+        project_in, project_out = self.projections()
 
         def attended(i: int, j: int) -> Tensor:
             top, bottom = max(0, i - before), min(height, j + after)

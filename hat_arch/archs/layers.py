@@ -63,11 +63,8 @@ class DropPath(nn.Module):
 
 def upsampling(scale: int, num_feat: int) -> nn.Sequential:
     """Convolutions and pixel shuffles that enlarge by ``scale``: a power of two, or 3."""
-    if scale == 3:
-        steps = [3]
-    elif scale >= 1 and scale & (scale - 1) == 0:
-        steps = [2] * int(math.log2(scale))
-    else:
+    steps = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+    if math.prod(steps) != scale:
         raise ValueError(f"upscale is {scale}; it may be 3 or a power of two")
     layers: list[nn.Module] = []
     for step in steps:
@@ -80,11 +77,10 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
     Pixels are mirrored (the border pixel is not repeated) where the image is large enough for it, else replicated.
     """
-    for dim, sides in ((-1, (0, 1)), (-2, (2, 3))):
-        size = x.shape[dim]
-        extra = -size % multiple
-        if extra:
-            pads = [0, 0, 0, 0]
-            pads[sides[1]] = extra
-            x = F.pad(x, pads, "reflect" if extra < size else "replicate")
+    height, width = x.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    if right:
+        x = F.pad(x, (0, right, 0, 0), "reflect" if right < width else "replicate")
+    if below:
+        x = F.pad(x, (0, 0, 0, below), "reflect" if below < height else "replicate")
     return x

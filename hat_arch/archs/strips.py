@@ -91,13 +91,15 @@ def strips(x: Tensor, multiple: int = 1) -> list[tuple[int, int]]:
 
 
 def join(parts: Iterable[Tensor], size: int, dim: int = 1) -> Tensor:
-    """`torch.cat` of parts that have ``size`` rows (or entries of ``dim``) together; a single part is not copied.
+    """`torch.cat` of parts that have ``size`` rows (or entries of ``dim``) together; a single part is not copied."""
+    if saves_memory():
+        return joined_one_by_one(parts, size, dim)
+    parts = list(parts)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
-    Where memory is saved, each part is freed before the next is computed.
-    """
-    if not saves_memory():
-        parts = list(parts)
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+def joined_one_by_one(parts: Iterable[Tensor], size: int, dim: int) -> Tensor:
+    """`join` without gradients: each part is freed before the next is computed."""
     joined: Tensor | None = None
     start = 0
     for part in parts:
@@ -107,6 +109,7 @@ def join(parts: Iterable[Tensor], size: int, dim: int = 1) -> Tensor:
             joined = part.new_empty(*part.shape[:dim], size, *part.shape[dim + 1 :])
         joined.narrow(dim, start, part.shape[dim]).copy_(part)
         start += part.shape[dim]
+        del part
     assert joined is not None
     return joined
 

@@ -7,8 +7,8 @@ Features arrive and leave as ``(B, H, W, C)``; windows exist only in here. Three
   one mask each (`shift_masks`).
 * Attention is fused, or computed in chunks that stay in the cache (`fast_attention`), with bias and mask in one.
 * Fused kernels want head widths in multiples of 8, HAT's is 30. Zero rows are added to the *weights* of the
-  projections (`Attention.input_projection`): the result is the same. Where a projection has been replaced, or has
-  hooks, it is called as it is, and zeros are added to its output.
+  projections (`Attention.projections`): the result is the same. Where a projection has been replaced, or has hooks,
+  it is called as it is, and zeros are added to its output.
 """
 
 from __future__ import annotations
@@ -154,33 +154,27 @@ class Attention(nn.Module):
             return table[:, index]
         return table.contiguous().index_select(1, index.flatten()).unflatten(1, index.shape)  # takes a quarter as long
 
-    def input_projection(self) -> Projection:
-        """`qkv` with padded heads: maps ``(…, C)`` to ``(…, 3 · heads · d)``, d being a multiple of 8."""
-        layer, extra = self.qkv, self.padding()
-        if not extra:
-            return layer
-        if not is_plain_linear(layer):
-            return lambda x: F.pad(layer(x).unflatten(-1, (-1, self.head_dim)), (0, extra)).flatten(-2)
-        weight = F.pad(layer.weight.unflatten(0, (-1, self.head_dim)), (0, 0, 0, extra)).flatten(0, 1)
-        bias = None if layer.bias is None else F.pad(layer.bias.unflatten(0, (-1, self.head_dim)), (0, extra)).flatten()
-        return partial(F.linear, weight=as_computed(weight), bias=bias)
+    def projections(self) -> tuple[Projection, Projection]:
+        """`qkv`, and `proj` with dropout, for heads as wide as fused kernels want them (`padding`).
 
-    def output_projection(self) -> Projection:
-        """`proj` for padded heads, then dropout: maps ``(…, heads · d)`` to ``(…, C)``."""
-        layer, extra = self.proj, self.padding()
-        if not extra:
-            return lambda x: self.proj_drop(layer(x))
-        if not is_plain_linear(layer):
-            heads = self.num_heads, self.head_dim + extra
-            return lambda x: self.proj_drop(layer(x.unflatten(-1, heads)[..., :-extra].flatten(-2)))
-        weight = as_computed(F.pad(layer.weight.unflatten(1, (-1, self.head_dim)), (0, extra)).flatten(1))
-        return lambda x: self.proj_drop(F.linear(x, weight, layer.bias))
+        If both are plain linear layers, they are so by zeros in their weights; else they are called as they are, and
+        `attend` pads their output.
+        """
+        qkv, proj, extra = self.qkv, self.proj, self.padding(self.head_dim)
+        if not (extra and is_plain_linear(qkv) and is_plain_linear(proj)):
+            return qkv, lambda x: self.proj_drop(proj(x))
+        heads = -1, self.head_dim
+        weight_in = as_computed(F.pad(qkv.weight.unflatten(0, heads), (0, 0, 0, extra)).flatten(0, 1))
+        bias_in = None if qkv.bias is None else F.pad(qkv.bias.unflatten(0, heads), (0, extra)).flatten()
+        weight_out = as_computed(F.pad(proj.weight.unflatten(1, heads), (0, extra)).flatten(1))
+        project_in = partial(F.linear, weight=weight_in, bias=bias_in)
+        return project_in, lambda x: self.proj_drop(F.linear(x, weight_out, proj.bias))
 
-    def padding(self) -> int:
+    def padding(self, width: int) -> int:
         """By how much heads are widened; not at all where a plain formula is recorded on a CPU, as by exporters."""
         if self.relative_position_bias_table.device.type == "cpu" and is_traced():
             return 0
-        return -self.head_dim % HEAD_DIM_MULTIPLE
+        return -width % HEAD_DIM_MULTIPLE
 
     def split_heads(self, x: Tensor) -> Tensor:
         """``(N, n, heads · d)`` to ``(N, heads, n, d)``, a view."""
@@ -197,8 +191,11 @@ class Attention(nn.Module):
             ``(N, n, heads · d)``.
         """
         drop = self.attn_drop if self.training else 0.0
+        width = q.shape[-1]
+        if extra := self.padding(width):
+            q, k, v = (F.pad(z, (0, extra)) for z in (q, k, v))
         out = fast_attention(q, k, v, bias.to(q.dtype), self.scale, drop)
-        return out.transpose(1, 2).flatten(2)
+        return out[..., :width].transpose(1, 2).flatten(2)
 
 
 class WindowAttention(Attention):
@@ -219,7 +216,7 @@ class WindowAttention(Attention):
         """
         bias = self.position_bias(index)
         height = x.shape[1]
-        attend = partial(self.attend_rows, self.input_projection(), self.output_projection(), shift)
+        attend = partial(self.attend_rows, *self.projections(), shift)
         if not shift:
             biases = [as_computed(bias)]
             return join((attend(biases, x[:, i:j]) for i, j in strips(x, self.window_size)), height)
@@ -245,7 +242,7 @@ class WindowAttention(Attention):
         """Attention within the windows of whole rows of windows, with columns rolled by ``shift``.
 
         Args:
-            project_in, project_out: see `input_projection` and `output_projection`.
+            project_in, project_out: from `projections`.
             biases: ``(heads, n, n)``, of all windows; or, with a shift, of those in all columns but the last, and of
                 those in the last one.
             x: ``(B, h, W, C)``, h and W multiples of the window size.

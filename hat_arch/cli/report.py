@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     from .. import config
     from ..training import report
+    from ..weights.load import load_network
 
     opt = config.load(args.opt, is_train=True)
     folder = Path("experiments") / opt["name"]
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise config.ConfigError(f"{args.opt}: datasets has no validation set to report on")
     folder.mkdir(parents=True, exist_ok=True)
 
-    comparisons = report.compare(opt, report.load_trained(opt, weights))
+    comparisons = report.compare(opt, load_network(weights, network=opt["network_g"]))
     print(f"PSNR-Y on held-out images, {weights}")
     for c in comparisons:
         print(f"  {c.name:<16} bicubic {c.psnr_bicubic:.2f} dB   ours {c.psnr_ours:.2f} dB")

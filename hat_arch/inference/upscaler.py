@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..archs.layers import pad_to_multiple
+from ..archs.strips import joined_one_by_one
 from ..utils.errors import UserError
 from . import memory
 from .prepared import Prepared
@@ -26,16 +28,8 @@ SMALLEST_TILE = 32  # pixels of a side, below which a lack of memory is an error
 TILE_IF_UNKNOWN = 256  # where the system does not tell how much memory is free
 AMPLE = 2**16  # bytes for each pixel of the input, more than the networks of BasicSR take at any scale up to 4
 USABLE = 0.8  # share of the free memory that is planned with
-OPTIONS = {
-    "tile": "tile",
-    "tile_overlap": "overlap",
-    "tile_blend": "blend",
-    "tile_batch": "batch",
-    "self_ensemble": "self_ensemble",
-    "precision": "precision",
-    "compile": "compile",
-}
-"""Names in an option file's ``val:``, and those of `Upscaler`'s arguments."""
+OPTIONS = ("tile", "tile_overlap", "tile_blend", "tile_batch", "self_ensemble", "precision", "compile")
+"""Names in an option file's ``val:``. `Upscaler`'s arguments are called the same, without ``tile_``."""
 
 Report = Callable[[str], object]
 Progress = Callable[[float], object]
@@ -102,6 +96,7 @@ class Upscaler:
         self.network = network
         self.scale = scale
         self.multiple = multiple
+        self.smallest = math.ceil(SMALLEST_TILE / multiple) * multiple
         self.tile = tile
         self.overlap = overlap
         self.blend = blend
@@ -122,7 +117,7 @@ class Upscaler:
     def from_options(cls, network: nn.Module, opt: dict[str, Any], report: Report | None = None) -> Upscaler:
         """For the network of an option file, with what ``val:`` says (`config.schema.Val`); by default whole."""
         val = opt.get("val") or {}
-        options = {"tile": "whole"} | {OPTIONS[key]: value for key, value in val.items() if key in OPTIONS}
+        options = {"tile": "whole"} | {key.removeprefix("tile_"): value for key, value in val.items() if key in OPTIONS}
         if report is not None:
             options["report"] = report
         return cls(network, opt.get("scale", 1), multiple=opt["network_g"].get("window_size", 1), **options)
@@ -141,7 +136,7 @@ class Upscaler:
                 is not finite in fp32.
             ValueError: no pixels, or integers of another type.
         """
-        return self.in_bands(lq, lambda bands: _stacked(bands, lq.shape[-2] * self.scale), streamed=False)
+        return self.in_bands(lq, lambda bands: joined_one_by_one(bands, lq.shape[-2] * self.scale, -2), streamed=False)
 
     def in_bands(
         self,
@@ -205,34 +200,27 @@ class Upscaler:
         if AMPLE * b * h * w < free / 2:
             return side
         try:
-            need = self._memory_model(c, device)
+            self.model = self.model or memory.measure(self._forward, c, self.multiple, device)
         except (RuntimeError, MemoryError) as error:
             if not memory.is_out_of_memory(error):
                 raise
-            return self._announce(self._smallest(), lq, "memory is not enough to measure what the network takes")
+            return self._announce(self.smallest, lq, "memory is not enough to measure what the network takes")
+        need = self.model
         pixel = b * c * 4 * self.scale**2  # bytes of the output for each pixel of the input
         if need.bytes(b * h * w) + 2 * pixel * h * w <= free:
             return side
         here = device == lq.device  # else the output, and what is added up, is in another memory
         free -= pixel * h * w if here and not streamed else 0
-        while side > self._smallest() and need.bytes(self.batch * b * side**2) + 3 * here * pixel * side * w > free:
+        while side > self.smallest and need.bytes(self.batch * b * side**2) + 3 * here * pixel * side * w > free:
             side -= self.multiple
         why = f"the network takes {need.per_pixel / 2**10:.1f} KiB a pixel and {max(0, free) / 2**30:.1f} GiB are free"
         return self._announce(side, lq, why)
-
-    def _memory_model(self, channels: int, device: torch.device) -> memory.MemoryModel:
-        if self.model is None:
-            self.model = memory.measure(self._forward, channels, self.multiple, device)
-        return self.model
 
     def _announce(self, side: int, lq: Tensor, why: str) -> int:
         if side != self.announced and side < max(lq.shape[-2:]):
             self.report(f"tile: {side}, since {why}")
             self.announced = side
         return side
-
-    def _smallest(self) -> int:
-        return math.ceil(SMALLEST_TILE / self.multiple) * self.multiple
 
     def _reduce(self, side: int, lq: Tensor) -> None:
         """After memory was not enough: halves the number of tiles at a time, then the side of a tile.
@@ -249,11 +237,11 @@ class Upscaler:
             self.batch //= 2
             self.report(f"out of memory: {self.batch} tiles at a time from here on")
             return
-        if side <= self._smallest():
+        if side <= self.smallest:
             raise UpscaleError(
                 f"not enough memory even for a tile of {side}x{side}; free some, or take a smaller network"
             )
-        self.limit = max(self._smallest(), side // 2 // self.multiple * self.multiple)
+        self.limit = max(self.smallest, side // 2 // self.multiple * self.multiple)
         self.report(f"out of memory: tiles of {self.limit} from here on")
 
     # tiles to bands
@@ -309,10 +297,7 @@ class Upscaler:
         return output.to(images.device)
 
     def _ensemble(self, images: Tensor) -> Tensor:
-        total = self._forward(images)
-        for k in range(1, 8):
-            total = total + undo_symmetry(self._forward(symmetry(images, k)), k)
-        return total / 8
+        return reduce(torch.add, (undo_symmetry(self._forward(symmetry(images, k)), k) for k in range(8))) / 8
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> Tensor:
@@ -327,22 +312,6 @@ class Upscaler:
 
     def _device(self, default: torch.device) -> torch.device:
         return next((parameter.device for parameter in self.network.parameters()), default)
-
-
-def _stacked(bands: Iterator[Tensor], height: int) -> Tensor:
-    """An image of its bands."""
-    output: Tensor | None = None
-    row = 0
-    for band in bands:
-        if band.shape[-2] == height:
-            return band
-        if output is None:
-            output = band.new_empty(*band.shape[:-2], height, band.shape[-1])
-        output[..., row : row + band.shape[-2], :] = band
-        row += band.shape[-2]
-        del band  # while the next is made
-    assert output is not None
-    return output
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -10,9 +10,6 @@ import contextlib
 import io
 import logging
 import math
-import os
-import signal
-import types
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -46,19 +43,6 @@ MAKE = {
 OFFICIAL = "https://github.com/XPixelGroup/HAT"
 
 
-class DryRun(TrainingRun):
-    """A run that writes no checkpoint and no summary, and that Ctrl-C stops at once."""
-
-    writes_checkpoints = False
-
-    def finish(self) -> None:
-        pass
-
-    def on_signal(self, number: int, frame: types.FrameType | None) -> None:
-        if os.getpid() == self.pid:  # not in a data-loading worker that has just been started
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-
 def dry_run(file: str | Path, is_train: bool, overrides: Sequence[str] = ()) -> str:
     """Tries an option file and returns what it says of the run, for printing.
 
@@ -68,19 +52,18 @@ def dry_run(file: str | Path, is_train: bool, overrides: Sequence[str] = ()) -> 
     absent: list[Path] = []
     opt = config.load(file, is_train, overrides, absent)
     with TemporaryDirectory(prefix="basicsr_dry_run_") as folder, _quiet():
-        small = reduced(opt, Path(folder))
-        run = DryRun(small)
+        small = reduced(opt, Path(folder), absent)
+        run = TrainingRun(small, dry=True)
         (pipeline.train if is_train else pipeline.test)(small, ["-opt", str(file)], Path(folder), run)
     return "\n".join(_summary(Path(file), opt, small, run.model, absent))
 
 
-def reduced(opt: Options, folder: Path) -> Options:
-    """The options with images made in ``folder``, one step, batch 1, the smallest patch, and weights only if there."""
+def reduced(opt: Options, folder: Path, absent: list[Path]) -> Options:
+    """The options with images made in ``folder``, one step, batch 1, the smallest patch, and without absent weights."""
     small = deepcopy(opt)
-    small["path"] = {
-        key: None if key == "resume_state" or (key.startswith("pretrain_") and not _is_file(value)) else value
-        for key, value in small["path"].items()
-    }
+    for key, value in opt["path"].items():
+        if key == "resume_state" or (key.startswith("pretrain_") and value is not None and Path(value) in absent):
+            small["path"][key] = None
     for phase, dataset in small["datasets"].items():
         size = _validated(opt)
         if phase == "train":
@@ -96,10 +79,6 @@ def reduced(opt: Options, folder: Path) -> Options:
         if small.get("val"):
             small["val"]["val_freq"] = 2  # after the last step alone
     return small
-
-
-def _is_file(path: str | None) -> bool:
-    return path is not None and Path(path).expanduser().is_file()
 
 
 def _gt_size(opt: Options) -> int:
@@ -138,17 +117,18 @@ def _quiet() -> Iterator[None]:
 
 
 def _summary(file: Path, opt: Options, small: Options, model: Any, absent: list[Path]) -> list[str]:
-    rows = [("network", _network(opt, model)), *_weights(file, opt, absent)]
+    network = f"{opt['network_g']['type']} x{opt['scale']}, {_count(model):,} parameters"
+    rows = [("network", network), *_weights(file, opt, absent)]
     if "train" in opt:
         rows += [("training", _training(opt)), ("memory", _memory(model))]
     commands: dict[str, None] = {}  # in their order
     for phase, dataset in opt["datasets"].items():
         roots = [root for key in dataset if key.startswith("dataroot") for root in _as_list(dataset[key])]
         missing = [root for root in roots if Path(root).expanduser() in absent]
-        commands |= dict.fromkeys(filter(None, map(_make, missing)))
+        commands |= {MAKE[part]: None for root in missing for part in Path(root).parts if part in MAKE}
         label = "missing: " if missing else ""
         rows.append((phase, f"{dataset['name']}, {dataset['type']}; {label}{', '.join(missing or roots)}"))
-    rows += [("to make" if n == 0 else "", command) for n, command in enumerate(commands)]
+    rows += [("" if n else "to make", command) for n, command in enumerate(commands)]
     rows.append(("tried", _tried(small, model)))
     width = max(len(name) for name, _ in rows) + 2
     return [f"{file}, dry run", *(f"  {name:{width}}{text}" for name, text in rows), "OK"]
@@ -158,33 +138,24 @@ def _as_list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value] if value is not None else []
 
 
-def _make(root: str) -> str:
-    return next((command for name, command in MAKE.items() if name in Path(root).parts), "")
-
-
-def _network(opt: Options, model: Any) -> str:
-    net = model.get_bare_model(model.net_g)
-    count = sum(parameter.numel() for parameter in net.parameters())
-    return f"{opt['network_g']['type']} x{opt['scale']}, {count:,} parameters"
+def _count(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.get_bare_model(model.net_g).parameters())
 
 
 def _weights(file: Path, opt: Options, absent: list[Path]) -> list[tuple[str, str]]:
-    given = {key: path for key, path in opt["path"].items() if key.startswith("pretrain_") and path is not None}
-    rows = [("weights", _weights_file(file, path, absent)) for path in given.values()]
+    rows = []
+    for path in (Path(value) for key, value in opt["path"].items() if key.startswith("pretrain_") and value):
+        maker = shipped_options.find(file.parent / f"{path.parent.parent.name}.yml")
+        if path not in absent:
+            text = f"{path}, loaded"
+        elif maker.is_file():
+            text = f"missing: {path}; to make it: basicsr train -opt {maker}"
+        elif path.parent.name == "pretrained_models" and "HAT" in path.name:
+            text = f"missing: {path}; get it from {OFFICIAL}"
+        else:
+            text = f"missing: {path}"
+        rows.append(("weights", text))
     return rows or [("weights", "none to start from" if "train" in opt else "none: the network is untrained")]
-
-
-def _weights_file(file: Path, given: str, absent: list[Path]) -> str:
-    if Path(given) not in absent:
-        return f"{given}, loaded"
-    run = f"{Path(given).parent.parent.name}.yml"
-    maker = shipped_options.find(file.parent / run)
-    remedy = ""
-    if maker.is_file():
-        remedy = f"; to make it: basicsr train -opt {maker}"
-    elif Path(given).parent.name == "pretrained_models" and "HAT" in Path(given).name:
-        remedy = f"; get it from {OFFICIAL}"
-    return f"missing: {given}{remedy}"
 
 
 def _training(opt: Options) -> str:
@@ -201,8 +172,8 @@ def _training(opt: Options) -> str:
 def _memory(model: Any) -> str:
     tensors: list[torch.Tensor] = []
     for optimizer in model.optimizers:
-        for group in optimizer.param_groups:
-            tensors += [t for p in group["params"] for t in (p, p.grad) if t is not None]
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        tensors += weights + [weight.grad for weight in weights if weight.grad is not None]
         tensors += [t for state in optimizer.state.values() for t in state.values() if isinstance(t, torch.Tensor)]
     if hasattr(model, "net_g_ema"):
         tensors += model.net_g_ema.parameters()

@@ -1,13 +1,14 @@
 """The model that trains HAT, and any other network of the registry, in BasicSR's loop: one step of training.
 
-Validation is in `validation`, checkpoints are in `saving`; both are base classes of `HATModel`.
+Validation is in `validation`, checkpoints are in `checkpoints`; each has a base class of `HATModel`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,11 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..utils.errors import UserError
-from .precision import Precision
+from .checkpoints import SavingModel
 from .run import SIGNALS, TrainingRun
-from .saving import SavingModel
 from .validation import ValidatingModel
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingError(UserError):
@@ -47,8 +49,14 @@ class HATModel(SavingModel, ValidatingModel):
         self.train_opt: dict[str, Any] = opt.get("train") or {}
         self.run = TrainingRun()
         self.bad_steps, self.bad_steps_in_a_row = 0, 0
-        device = torch.device("cuda" if opt["num_gpu"] else "cpu")
-        self.precision = Precision(self.train_opt.get("precision", "fp32"), device)
+        device, precision = "cuda" if opt["num_gpu"] else "cpu", self.train_opt.get("precision", "fp32")
+        self.autocast: Callable[[], AbstractContextManager] = (
+            partial(torch.autocast, device, AUTOCAST[precision]) if precision in AUTOCAST else nullcontext
+        )
+        """The context in which the network runs. Weights, losses, updates and the EMA stay in fp32."""
+        self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+        if precision == "tf32":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         super().__init__(opt)
 
     def follow(self, run: TrainingRun) -> None:
@@ -86,7 +94,7 @@ class HATModel(SavingModel, ValidatingModel):
         """
         self.optimizer_g.zero_grad()
         losses = self.compute_gradients()
-        self.precision.scaler.unscale_(self.optimizer_g)
+        self.scaler.unscale_(self.optimizer_g)
         norm = nn.utils.get_total_norm([p.grad for p in self.net_g.parameters() if p.grad is not None])
 
         self.log_dict, finite, stop_signal = self.read_back(losses, norm)
@@ -94,7 +102,7 @@ class HATModel(SavingModel, ValidatingModel):
             self.update(norm)
         else:
             self.pass_over(current_iter)
-        self.precision.scaler.update()
+        self.scaler.update()
         if self.bad_steps:
             self.log_dict["bad_steps"] = self.bad_steps
         self.run.step_done(self, current_iter, stop_signal)
@@ -104,12 +112,12 @@ class HATModel(SavingModel, ValidatingModel):
         losses: OrderedDict[str, Tensor] = OrderedDict()
         for lq, gt, share, gradient_exchange in self.parts():
             with gradient_exchange:
-                with self.precision.autocast():
+                with self.autocast():
                     output = self.net_g(lq)
                 self.output = output if output.dtype == gt.dtype else output.float()
                 named = self.losses(self.output, gt)
                 total = torch.stack(tuple(named.values())).sum() if len(named) > 1 else next(iter(named.values()))
-                self.precision.scaler.scale(total if share == 1 else total * share).backward()
+                self.scaler.scale(total if share == 1 else total * share).backward()
             for name, value in named.items():
                 losses[name] = losses.get(name, 0) + value.detach() * share
         return losses

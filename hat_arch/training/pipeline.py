@@ -37,7 +37,10 @@ def train(opt: dict[str, Any], argv: list[str], root: Path, run: TrainingRun | N
     try:
         with seams(opt, argv, run):
             train_pipeline(str(root))
-            run.finish()
+            if run.opt["rank"] == 0 and not run.dry:
+                from . import report  # here, since it imports Matplotlib
+
+                report.write_summary(run.opt, run.model, run.monitor)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

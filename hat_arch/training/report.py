@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import matplotlib
 import numpy as np
 import torch
-from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from ..data.resize import imresize
 from ..inference.upscaler import Upscaler
@@ -33,71 +32,58 @@ from matplotlib.figure import Figure
 CROP = 128  # side of the shown part, in pixels of the ground truth
 
 
-@dataclass
-class Comparison:
-    """One image: its parts as uint8 BGR of GT size, and PSNR-Y in dB."""
+class Comparison(NamedTuple):
+    """A held-out image, upscaled: PSNR-Y in dB, and what a picture shows of it."""
 
     name: str
-    lr: NDArray[np.uint8]
-    bicubic: NDArray[np.uint8]
-    ours: NDArray[np.uint8]
-    gt: NDArray[np.uint8]
     psnr_bicubic: float
     psnr_ours: float
-
-
-def load_trained(opt: dict[str, Any], weights: Path) -> nn.Module:
-    """The run's network with its averaged weights (the plain ones, if it keeps no average), in evaluation mode."""
-    content = torch.load(weights, map_location="cpu", weights_only=True)
-    net = build_network(opt["network_g"])
-    net.load_state_dict(content.get("params_ema", content["params"]))
-    return net.eval()
+    parts: dict[str, NDArray[np.uint8]]
+    """Title → the part with the most detail, RGB, of GT size."""
 
 
 def compare(opt: dict[str, Any], net: nn.Module) -> list[Comparison]:
     """Upscales the images of the first validation set with ``net`` and with bicubic (MATLAB's)."""
     name = next(name for name in opt["datasets"] if name.startswith("val"))
     dataset = build_dataset({**opt["datasets"][name], "phase": "val", "scale": opt["scale"]})
-    return [_compare_one(sample, opt, net) for sample in dataset]
+    upscaler = Upscaler.from_options(net, opt)
+    return [_compare_one(sample, upscaler) for sample in dataset]
 
 
-def _compare_one(sample: dict[str, Any], opt: dict[str, Any], net: nn.Module) -> Comparison:
-    scale = opt["scale"]
-    lq: Tensor = sample["lq"][None]
-    ours, gt, lr = tensor2img(Upscaler.from_options(net, opt)(lq)), tensor2img(sample["gt"]), tensor2img(lq)
-    enlarged = imresize(lr, scale)
-    psnr = [float(calculate_psnr(image, gt, crop_border=scale, test_y_channel=True)) for image in (enlarged, ours)]
-    nearest = lr.repeat(scale, 0).repeat(scale, 1)
-    return Comparison(Path(sample["lq_path"]).stem, nearest, enlarged, ours, gt, *psnr)
+def _compare_one(sample: dict[str, Any], upscaler: Upscaler) -> Comparison:
+    scale = upscaler.scale
+    lr, ours, gt = (tensor2img(image) for image in (sample["lq"], upscaler(sample["lq"][None]), sample["gt"]))
+    bicubic = imresize(lr, scale)
+    before, after = (float(calculate_psnr(x, gt, crop_border=scale, test_y_channel=True)) for x in (bicubic, ours))
+    images = {
+        "LR": lr.repeat(scale, 0).repeat(scale, 1),
+        f"bicubic {before:.2f} dB": bicubic,
+        f"ours {after:.2f} dB": ours,
+        "GT": gt,
+    }
+    top, left = most_detailed(gt)
+    parts = {title: image[top : top + CROP, left : left + CROP, ::-1] for title, image in images.items()}
+    return Comparison(Path(sample["lq_path"]).stem, before, after, parts)
 
 
 def draw_comparison(comparisons: list[Comparison], file: Path) -> None:
     """A row for each image (four at most): LR, bicubic, ours, GT, at the part with the most detail."""
     rows = comparisons[:4]
     figure, axes = plt.subplots(len(rows), 4, figsize=(10, 2.7 * len(rows)), squeeze=False, layout="constrained")
-    for row, c in zip(axes, rows):
-        top, left = most_detailed(c.gt)
-        parts = (
-            (c.lr, "LR"),
-            (c.bicubic, f"bicubic {c.psnr_bicubic:.2f} dB"),
-            (c.ours, f"ours {c.psnr_ours:.2f} dB"),
-            (c.gt, "GT"),
-        )
-        for ax, (image, title) in zip(row, parts):
-            ax.imshow(image[top : top + CROP, left : left + CROP, ::-1], interpolation="nearest")
-            ax.set_title(title, fontsize=10)
+    for row, comparison in zip(axes, rows):
+        for ax, (title, part) in zip(row, comparison.parts.items()):
+            ax.imshow(part, interpolation="nearest")
+            ax.set_title(plain(f"{comparison.name}: LR") if title == "LR" else title, fontsize=10)
             ax.set_axis_off()
-        row[0].set_title(f"{c.name}: LR", fontsize=10)
     save(figure, file)
 
 
 def most_detailed(image: NDArray[np.uint8]) -> tuple[int, int]:
     """Top and left of the `CROP`-sided square with the largest gradients."""
-    gray = image.astype(np.float32).mean(-1)
-    energy = np.abs(np.diff(gray, axis=0))[:, :-1] + np.abs(np.diff(gray, axis=1))[:-1]
-    total = np.pad(energy, ((1, 0), (1, 0))).cumsum(0).cumsum(1)  # summed-area table
-    h, w = (min(CROP, side - 1) for side in gray.shape)
-    sums = total[h:, w:] - total[:-h, w:] - total[h:, :-w] + total[:-h, :-w]
+    energy = np.abs(np.gradient(image.mean(-1))).sum(0)
+    h, w = (min(CROP, side) for side in energy.shape)
+    sums = cv2.boxFilter(energy, -1, (w, h), anchor=(0, 0), normalize=False)
+    sums = sums[: len(sums) - h + 1, : sums.shape[1] - w + 1]  # of squares inside the image
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
     return int(top), int(left)
 
@@ -121,12 +107,9 @@ def scalars(events: Path) -> dict[str, dict[int, float]]:
 
 
 def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
-    """Loss, learning rate and metrics over iterations, from TensorBoard's logs; False if there are none.
+    """Draws losses and metrics over iterations from TensorBoard's logs in ``events``; False if there are none.
 
-    Args:
-        events: the run's folder below ``tb_logger/``.
-        baseline: bicubic's PSNR on the validation set, drawn beside the PSNR curve.
-        file: PNG to write.
+    ``baseline`` is bicubic's PSNR on the validation set, drawn beside the PSNR curve.
     """
     curves = {tag: points for tag, points in scalars(events).items() if tag.startswith(("losses/l_", "metrics/"))}
     if not curves:
@@ -147,13 +130,7 @@ def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
 
 
 def write_summary(opt: dict[str, Any], model: Any, monitor: Monitor) -> None:
-    """Writes summary.md, and curves.png if the run has a TensorBoard log, into the folder of a run that is done.
-
-    Args:
-        opt: the options as BasicSR's pipeline has completed them.
-        model: as it is at the end.
-        monitor: of the run.
-    """
+    """Writes summary.md, and curves.png if the run has a TensorBoard log, into the folder of a run that is done."""
     folder = Path(opt["path"]["experiments_root"])
     drawn = draw_curves(Path(opt["root_path"]) / "tb_logger" / opt["name"], None, folder / "curves.png")
     text = summary(opt, model, monitor) + ("![curves](curves.png)\n" if drawn else "")
@@ -162,12 +139,12 @@ def write_summary(opt: dict[str, Any], model: Any, monitor: Monitor) -> None:
 
 
 def summary(opt: dict[str, Any], model: Any, monitor: Monitor) -> str:
-    """What a run has come to, in Markdown. Arguments as for `write_summary`."""
+    """What a run has come to, in Markdown; ``opt`` are the options as BasicSR's pipeline has completed them."""
     bare, rates = model.get_bare_model(model.net_g), monitor.rates()
     table = {
         "network": f"{type(bare).__name__}, {sum(p.numel() for p in bare.parameters()):,} parameters",
         "iterations": f"{monitor.iteration:,} of {int(opt['train']['total_iter']):,}",
-        "time of the last start": f"{timedelta(seconds=round(monitor.seconds()))}",
+        "time of the last start": str(timedelta(seconds=round(monitor.seconds()))),
         "samples per second": f"{rates['samples_per_second']:.3g}" if "samples_per_second" in rates else "",
         "memory": f"{rates['memory_mib']:.0f} MiB" if "memory_mib" in rates else "",
         "processes": str(opt["world_size"]),

@@ -35,12 +35,12 @@ class TrainingRun:
 
     Args:
         options: the checked option file; goes into the checkpoints.
+        dry: whether it writes no checkpoint and no summary, and Ctrl-C stops it at once.
     """
 
-    writes_checkpoints = True
-
-    def __init__(self, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, options: dict[str, Any] | None = None, dry: bool = False) -> None:
         self.options = options or {}
+        self.dry = dry
         self.opt: dict[str, Any] = {}
         """The options as BasicSR's pipeline has completed them; empty until it has read them."""
         self.sampler: DrawSampler | None = None
@@ -68,16 +68,13 @@ class TrainingRun:
 
     # the place in the data
 
-    @property
-    def epoch(self) -> int:
-        return self.sampler.epoch if self.sampler else 0
-
     def position(self) -> dict[str, int] | None:
         """The place in the data, for a checkpoint; None without data."""
         if self.sampler is None:
             return None
         epoch, samples = self.place
-        return {"epoch": epoch, "samples": samples, "of": self.sampler.total_size, "images": self._images()}
+        images = len(self.sampler.dataset)
+        return {"epoch": epoch, "samples": samples, "of": self.sampler.total_size, "images": images}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Passes over the samples of the epoch that were trained on before ``state``, a checkpoint, was written."""
@@ -85,14 +82,10 @@ class TrainingRun:
         if not place or self.sampler is None:
             return
         self.place = place["epoch"], place["samples"]
-        if (place["of"], place["images"]) == (self.sampler.total_size, self._images()):
+        if (place["of"], place["images"]) == (self.sampler.total_size, len(self.sampler.dataset)):
             self.sampler.passed_over = self.place
         else:
             logging.getLogger("basicsr").warning("the data set or the batch has changed: its epoch starts anew")
-
-    def _images(self) -> int:
-        assert self.sampler is not None
-        return len(self.sampler.dataset)
 
     # each iteration
 
@@ -107,11 +100,11 @@ class TrainingRun:
         Raises:
             Stopped: a signal asked for it; a checkpoint of this iteration is written before.
         """
-        same_epoch = self.place[0] == self.epoch
-        self.place = self.epoch, (self.place[1] if same_epoch else 0) + self.batch_size
+        epoch = self.sampler.epoch if self.sampler else 0
+        self.place = epoch, (self.place[1] if self.place[0] == epoch else 0) + self.batch_size
         self.monitor.step_done(model, iteration)
         if stop_signal:
-            model.save(self.epoch, iteration)
+            model.save(epoch, iteration)
             saved = getattr(model, "saved", iteration) == iteration
             what = "which is saved" if saved else "which could not be saved; the checkpoint before is intact"
             raise Stopped(f"stopped after iteration {iteration:,}, {what}", stop_signal)
@@ -120,28 +113,17 @@ class TrainingRun:
         """Handles SIGINT and SIGTERM: training stops after this iteration; a second Ctrl-C stops it at once."""
         if os.getpid() != self.pid:
             return  # a data-loading worker that has just been started
-        if not self.opt and number == signal.SIGTERM:
-            raise SystemExit(128 + number)
-        if not self.opt or (number == self.stop_signal == signal.SIGINT and not self.opt["dist"]):
-            raise KeyboardInterrupt
+        again = number == self.stop_signal == signal.SIGINT and not self.opt["dist"]
+        if not self.opt or self.dry or again:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         if self.stop_signal:
             return  # a launcher passes on Ctrl-C, and SIGTERM after it
         self.stop_signal = number
         if self.opt.get("rank", 0) == 0:
-            print(
-                "\nStopping after this iteration, with a state to resume from. Ctrl-C again to stop at once.",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = "\nStopping after this iteration, with a state to resume from. Ctrl-C again to stop at once."
+            print(line, file=sys.stderr, flush=True)
 
     # the end
-
-    def finish(self) -> None:
-        """Leaves curves.png and summary.md in the run's folder."""
-        if self.opt["rank"] == 0:
-            from . import report
-
-            report.write_summary(self.opt, self.model, self.monitor)
 
     def close(self) -> None:
         """Closes what the run has opened; also after an error."""
@@ -177,5 +159,5 @@ class FollowsRun:
         self.run.step_done(self, current_iter, stop_signal)
 
     def save(self, epoch: int, current_iter: int) -> None:
-        if self.run.writes_checkpoints:
+        if not self.run.dry:
             super().save(epoch, current_iter)  # type: ignore[misc]

@@ -17,20 +17,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
-from multiprocessing.connection import Listener
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from basicsr.utils import check_resume, get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
+from ..config.reading import Options
 from ..data.sampling import DrawSampler
 from ..utils.errors import UserError
 from . import checkpoints, wandb_log
 from .run import FollowsRun, TrainingRun
-
-Options = dict[str, Any]
 
 LOADER_TIMEOUT = 1800  # seconds without a batch after which a data-loading worker counts as dead
 
@@ -83,18 +82,11 @@ def parse_options(
     """
     from basicsr.utils import options
 
-    class CheckedOptions:  # a YAML loader, as yaml.load() calls it
-        def __init__(self, stream: Any) -> None:
-            del stream
-
-        def get_single_data(self) -> Options:
-            return deepcopy(opt)
-
-        def dispose(self) -> None:
-            pass
+    def checked_options(stream: Any) -> Any:  # a YAML loader, as yaml.load() calls it
+        return SimpleNamespace(get_single_data=lambda: deepcopy(opt), dispose=lambda: None)
 
     ordered_yaml, command_line = options.ordered_yaml, sys.argv
-    options.ordered_yaml, sys.argv = lambda: (CheckedOptions, None), [command_line[0], *argv]
+    options.ordered_yaml, sys.argv = lambda: (checked_options, None), [command_line[0], *argv]
     try:
         completed, args = options.parse_options(root_path, is_train)
     finally:
@@ -140,15 +132,16 @@ def load_resume_state(checked: Options, opt: Options) -> Options | None:
     Raises:
         CheckpointError: the state asked for cannot be used, or not with these options.
     """
-    states, models = Path(opt["path"]["training_states"]), Path(opt["path"]["models"])
-    found: tuple[Path, Options] | None = None
     if opt["auto_resume"]:
-        found = checkpoints.newest(states, models)
-    elif state_file := opt["path"].get("resume_state"):
-        found = Path(state_file), checkpoints.load(Path(state_file))
-    if found is None:
+        found = checkpoints.newest(Path(opt["path"]["training_states"]), Path(opt["path"]["models"]))
+        if found is None:
+            return None
+        path, state = found
+    elif opt["path"].get("resume_state"):
+        path = Path(opt["path"]["resume_state"])
+        state = checkpoints.load(path)
+    else:
         return None
-    path, state = found
     before = checkpoints.options_of(state)
     fatal, harmless = checkpoints.changed_options(before, checked) if before else ([], [])
     if fatal:
@@ -189,16 +182,12 @@ def create_loaders(original: Callable[..., Any], run: TrainingRun, opt: Options,
 
 
 def require_sockets() -> None:
-    """Raises `UserError` where data-loading workers cannot send: the name of a socket has at most 107 characters."""
+    """Raises `UserError` where data-loading workers cannot send, since the names of their sockets would be too long."""
     if sys.platform == "win32":
         return  # there, they send through pipes
-    folder = Path(tempfile.gettempdir())
-    try:
-        Listener(str(folder / "pymp-12345678/listener-12345678"), "AF_UNIX").close()
-    except FileNotFoundError:
-        pass  # the name is short enough; its folder is made by the worker
-    except OSError as error:
-        raise UserError(f"{folder}: {error}; data-loading workers need a TMPDIR with a shorter path") from error
+    folder, longest = tempfile.gettempdir(), 103 if sys.platform == "darwin" else 107
+    if len(os.fsencode(f"{folder}/pymp-12345678/listener-12345678")) > longest:
+        raise UserError(f"{folder}: data-loading workers need a TMPDIR with a shorter path")
 
 
 def start_worker(then: Callable[[int], None] | None, number: int) -> None:

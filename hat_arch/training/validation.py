@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -63,16 +61,12 @@ class ValidatingModel(SRModel):
             current_iter = min(current_iter, int(self.opt["train"]["total_iter"]))
         scored = dataloader.dataset.opt.get("dataroot_gt") is not None
         self.pictures.clear()
-        with same_random_numbers_after(), contextlib.nullcontext() if scored else self._without_metrics():
-            super().validation(dataloader, current_iter, tb_logger, save_img)
-
-    @contextlib.contextmanager
-    def _without_metrics(self) -> Iterator[None]:
-        """BasicSR's `nondist_validation` reads in ``opt`` whether to score, and fails without ground truth."""
         opt = self.opt
-        self.opt = {**opt, "val": {**opt["val"], "metrics": None}}
+        if not scored:  # BasicSR reads in ``opt`` whether to score, and fails without ground truth
+            self.opt = {**opt, "val": {**opt["val"], "metrics": None}}
         try:
-            yield
+            with same_random_numbers_after():
+                super().validation(dataloader, current_iter, tb_logger, save_img)
         finally:
             self.opt = opt
 

@@ -80,6 +80,9 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
     embed_dim, in_chans = state["conv_first.weight"].shape[:2]
     window, key_window = (math.isqrt(side) for side in state["relative_position_index_OCA"].shape)
     depths, heads = zip(*(_group(state, i) for i in range(_count(state, "layers."))))
+    hidden = _first(state, ".mlp.fc1.weight")
+    narrowed = _first(state, ".conv_block.cab.0.weight")
+    squeezed = _first(state, ".conv_block.cab.3.attention.1.weight")
     found: dict[str, Any] = {
         "upscale": _upscale(state),
         "in_chans": in_chans,
@@ -90,18 +93,18 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
         "overlap_ratio": _ratio(key_window - window, window),
         "patch_norm": "patch_embed.norm.weight" in state,
         "resi_connection": "1conv" if "conv_after_body.weight" in state else "identity",
-        "use_cab": _first(state, ".conv_block.cab.0.weight") is not None,
+        "use_cab": narrowed is not None,
         "use_ocab": _first(state, ".overlap_attn.qkv.weight") is not None,
-        "use_channel_attention": _first(state, ".conv_block.cab.3.attention.1.weight") is not None,
+        "use_channel_attention": squeezed is not None,
         "qkv_bias": _first(state, ".qkv.bias") is not None,
         "ape": "absolute_pos_embed" in state,
     }
-    if (hidden := _first(state, ".mlp.fc1.weight")) is not None:
+    if hidden is not None:
         found["mlp_ratio"] = _ratio(len(hidden), embed_dim)
-    if (narrow := _first(state, ".conv_block.cab.0.weight")) is not None:
-        found["compress_ratio"] = embed_dim // len(narrow)
-    if (narrow := _first(state, ".cab.3.attention.1.weight")) is not None:
-        found["squeeze_factor"] = embed_dim // len(narrow)
+    if narrowed is not None:
+        found["compress_ratio"] = embed_dim // len(narrowed)
+    if squeezed is not None:
+        found["squeeze_factor"] = embed_dim // len(squeezed)
     if found["ape"]:
         found["img_size"] = math.isqrt(state["absolute_pos_embed"].shape[1])
     return found

@@ -168,19 +168,16 @@ def test_weights_and_average_stay_in_fp32(build, precision, tf32_put_back):
 
 def test_the_scale_of_fp16_goes_on_from_a_state(build):
     model = build(precision="fp16")
-    first = model.precision.scaler.get_scale()
+    first = model.scaler.get_scale()
     step(model, 1)
     step(model, 2, bad_batch())
-    assert model.precision.scaler.get_scale() == first / 2
+    assert model.scaler.get_scale() == first / 2
     file = Path(model.opt["path"]["training_states"]) / "2.state"
     model.save(0, 2)
     state = checkpoints.load(file)
     other = build(precision="fp16")
     other.resume_training(state)
-    assert (
-        other.precision.scaler.get_scale() == first / 2
-        and other.precision.scaler.state_dict() == model.precision.scaler.state_dict()
-    )
+    assert other.scaler.get_scale() == first / 2 and other.scaler.state_dict() == model.scaler.state_dict()
     assert other.bad_steps == 1
     other.net_g.load_state_dict(model.net_g.state_dict())
     assert step(model, 3) == step(other, 3)
