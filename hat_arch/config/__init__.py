@@ -43,12 +43,11 @@ def load(
     problems = Problems(file, lines, absent)
     model = schema.TrainOptions if is_train else schema.TestOptions
     opt = schema.validate(model, raw, problems)
+    registered.check_model_and_datasets(opt, problems)
     problems.raise_if_any()
-    registered.check_names(opt, problems)
-    problems.raise_if_any()
+    registered.check_calls(opt, problems)
     keys.check_keys(opt, model, problems)
     keys.check_effect(opt, problems)
-    registered.check_arguments(opt, problems)
     files.check_datasets(opt, is_train, problems)
     problems.raise_if_any()
     if build_networks:
@@ -68,10 +67,6 @@ def read_network(file: Path) -> tuple[dict[str, Any], int]:
     raw, lines = reading.read(file)
     problems = Problems(file, lines)
     opt = schema.validate(schema.NetworkOptions, raw, problems)
-    problems.raise_if_any()
-    section = {"network_g": opt["network_g"]}
-    registered.check_names(section, problems)
-    problems.raise_if_any()
-    registered.check_arguments(section, problems)
+    registered.check_calls({"network_g": opt["network_g"]}, problems)
     problems.raise_if_any()
     return opt["network_g"], opt["scale"]

@@ -27,26 +27,24 @@ def check_keys(opt: Options, model: type[schema.Section], problems: Problems) ->
     of_networks = {f"{stem}_{name.removeprefix('network_')}" for name in networks(opt) for stem in OF_NETWORKS}
     if "tile" in opt:
         problems.add(("tile",), _instead_of_official(opt["tile"]))
-    _check(opt, (), model, {*networks(opt), *of_model, "tile"}, problems)
-    _check(opt["path"], ("path",), schema.PathOptions, of_networks, problems)
-    if "train" in opt:
-        _check(opt["train"], ("train",), schema.Train, of_model, problems)
-        _check(opt["logger"], ("logger",), schema.Logger, (), problems)
-        _check(opt["logger"].get("wandb") or {}, ("logger", "wandb"), schema.Wandb, (), problems)
-    if opt.get("val"):
-        _check(opt["val"], ("val",), schema.Val, of_model, problems)
+    logger = opt.get("logger") or {}
+    sections: list[tuple[Key, Options | None, type[schema.Section], Iterable[str]]] = [
+        ((), opt, model, {*networks(opt), *of_model, "tile"}),
+        (("path",), opt["path"], schema.PathOptions, of_networks),
+        (("train",), opt.get("train"), schema.Train, of_model),
+        (("val",), opt.get("val"), schema.Val, of_model),
+        (("logger",), logger, schema.Logger, ()),
+        (("logger", "wandb"), logger.get("wandb"), schema.Wandb, ()),
+    ]
     for name, dataset in opt["datasets"].items():
         if name.split("_")[0] not in ("train", "val", "test"):
             problems.add(("datasets", name), "a data set is named train, val, val_2, …, or test_1, test_2, …")
         of_dataset = words_in_source(DATASET_REGISTRY.get(dataset["type"]))
-        _check(dataset, ("datasets", name), schema.Dataset, of_dataset, problems)
-
-
-def _check(values: Options, key: Key, section: type[schema.Section], others: Iterable[str], problems: Problems) -> None:
-    known = {*section.model_fields, *others}
-    for name in values:
-        if name not in known:
-            problems.add_unknown((*key, name), section.model_fields)
+        sections.append((("datasets", name), dataset, schema.Dataset, of_dataset))
+    for key, values, section, others in sections:
+        for name in values or ():
+            if name not in section.model_fields and name not in others:
+                problems.add_unknown((*key, name), section.model_fields)
 
 
 def _instead_of_official(tile: Any) -> str:

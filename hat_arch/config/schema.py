@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from .problems import Key, Problems
 
@@ -23,6 +23,8 @@ HAT_MODEL_ONLY = {
     "logger": {"keep_last", "keep_best", "safetensors"},
 }
 """Keys that `HATModel` alone reads; those of ``val`` are arguments of `Upscaler`."""
+ALWAYS = ("resume_state", "suffix")
+"""Keys that BasicSR reads without asking if they are there."""
 
 
 class Section(BaseModel):
@@ -30,17 +32,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, use_attribute_docstrings=True)
 
-    def plain(self) -> dict[str, Any]:
-        """The section as a dict, without keys that are None by default: BasicSR often asks whether a key is there."""
-        return {name: _plain(value) for name, value in self if value is not None or name in self.model_fields_set}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Section):
-        return value.plain()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
+    @model_serializer(mode="wrap")
+    def without_absent_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The section without keys that are None by default: BasicSR often asks whether a key is there."""
+        kept = {*self.model_fields_set, *ALWAYS}
+        return {name: value for name, value in handler(self).items() if value is not None or name in kept}
 
 
 class IoBackend(Section):
@@ -191,13 +187,6 @@ class Options(NetworkOptions):
     """Whether several processes look for weights that a step does not use."""
     val: Val | None = None
 
-    def plain(self) -> dict[str, Any]:
-        opt = super().plain()
-        opt["path"].setdefault("resume_state", None)  # BasicSR reads these two without asking if they are there
-        if opt.get("val"):
-            opt["val"].setdefault("suffix", None)
-        return opt
-
 
 class TestOptions(Options):
     val: Val
@@ -210,12 +199,17 @@ class TrainOptions(Options):
 
 
 def validate(model: type[Section], content: dict[str, Any], problems: Problems) -> dict[str, Any]:
-    """The options as a plain dict with defaults filled in; wrong types and missing keys are added to ``problems``."""
+    """The options as a plain dict with defaults filled in.
+
+    Raises:
+        ConfigError: keys are missing or of a wrong type.
+    """
     try:
-        return model.model_validate(content).plain()
+        return model.model_validate(content).model_dump()
     except ValidationError as error:
         _add(error, problems)
-        return content
+        problems.raise_if_any()
+        raise
 
 
 def _add(error: ValidationError, problems: Problems) -> None:
