@@ -35,7 +35,6 @@ def run(args: argparse.Namespace) -> int:
         raise config.ConfigError(f"no weights '{weights}'; train first: basicsr train -opt {args.opt}")
     if not any(name.startswith("val") for name in opt["datasets"]):
         raise config.ConfigError(f"{args.opt}: datasets has no validation set to report on")
-    folder.mkdir(parents=True, exist_ok=True)
 
     comparisons = report.compare(opt, report.load_trained(opt, weights))
     print(f"PSNR-Y on held-out images, {weights}")

@@ -83,4 +83,3 @@ def run(args: argparse.Namespace) -> int:
     if outcome.bad:
         print(f"basicsr: {len(outcome.bad)} of the images could not be upscaled", file=sys.stderr)
     return 1 if outcome.bad else 0
-

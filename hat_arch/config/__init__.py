@@ -34,7 +34,7 @@ def load(
     Raises:
         ConfigError: something in it cannot work; lines of file, line, key and remedy.
     """
-    from . import files, keys, reading, registered, schema, shipped_options
+    from . import files, keys, reading, schema, shipped_options
 
     file = shipped_options.find(file)
     raw, lines = reading.read(file)
@@ -43,9 +43,9 @@ def load(
     problems = Problems(file, lines, absent)
     model = schema.TrainOptions if is_train else schema.TestOptions
     opt = schema.validate(model, raw, problems)
-    registered.check_model_and_datasets(opt, problems)
+    keys.check_model_and_datasets(opt, problems)
     problems.raise_if_any()
-    registered.check_calls(opt, problems)
+    keys.check_calls(opt, problems)
     keys.check_keys(opt, model, problems)
     keys.check_effect(opt, problems)
     files.check_datasets(opt, is_train, problems)
@@ -62,11 +62,11 @@ def read_network(file: Path) -> tuple[dict[str, Any], int]:
     Raises:
         ConfigError: they are missing, or name no registered network with such arguments.
     """
-    from . import reading, registered, schema
+    from . import keys, reading, schema
 
     raw, lines = reading.read(file)
     problems = Problems(file, lines)
     opt = schema.validate(schema.NetworkOptions, raw, problems)
-    registered.check_calls({"network_g": opt["network_g"]}, problems)
+    keys.check_calls({"network_g": opt["network_g"]}, problems)
     problems.raise_if_any()
     return opt["network_g"], opt["scale"]

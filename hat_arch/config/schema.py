@@ -30,7 +30,7 @@ ALWAYS = ("resume_state", "suffix")
 class Section(BaseModel):
     """A section of an option file; other keys than its fields are kept as they are."""
 
-    model_config = ConfigDict(extra="allow", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", strict=True)
 
     @model_serializer(mode="wrap")
     def without_absent_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -198,6 +198,10 @@ class TrainOptions(Options):
     dist_params: dict[str, Any] | None = None
 
 
+SECTIONS = (IoBackend, Dataset, PathOptions, Train, Val, Wandb, Logger, TrainOptions)
+KNOWN = {name for section in SECTIONS for name in section.model_fields}
+
+
 def validate(model: type[Section], content: dict[str, Any], problems: Problems) -> dict[str, Any]:
     """The options as a plain dict with defaults filled in.
 
@@ -218,7 +222,8 @@ def _add(error: ValidationError, problems: Problems) -> None:
     for detail in error.errors():
         place = tuple(map(str, detail["loc"]))
         if detail["type"] == "missing":
-            if near := difflib.get_close_matches(place[-1], _unknown_beside(place, problems), 1):
+            beside = {name for name in map(str, detail["input"]) if not name.startswith("network_")}
+            if near := difflib.get_close_matches(place[-1], beside - KNOWN, 1):
                 problems.add_unknown((*place[:-1], near[0]), [place[-1]])
             else:
                 problems.add(place, "is missing")
@@ -229,11 +234,3 @@ def _add(error: ValidationError, problems: Problems) -> None:
             text = detail["msg"].removeprefix("Input ")
             problems.add(key, f"{text[0].lower()}{text[1:]}, is {detail['input']!r}")
         seen.add(key)
-
-
-def _unknown_beside(key: Key, problems: Problems) -> list[str]:
-    """Keys of the same section that no section has; networks of other models (``network_d``) count as known."""
-    sections = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Section)]
-    known = {name for section in sections for name in section.model_fields}
-    beside = [other[-1] for other in problems.lines if other[:-1] == key[:-1]]
-    return [name for name in beside if name not in known and not name.startswith("network_")]
