@@ -7,7 +7,6 @@ from pathlib import Path
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds ``options``."""
     parser = commands.add_parser(
         "options",
         help="list the option files that come with it, or copy one",

@@ -9,7 +9,6 @@ from .parser import add_plugin_option
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds ``report``."""
     parser = commands.add_parser(
         "report",
         help="training curves and a comparison picture of a run",

@@ -13,7 +13,6 @@ from .parser import add_plugin_option
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds ``train`` and ``test``."""
     for name, what, where in (
         ("train", "train a network as an option file says", "experiments"),
         ("test", "upscale and measure with a trained network", "results"),
@@ -119,7 +118,8 @@ def launch(args: argparse.Namespace) -> int:
     try:
         torchrun.main(words)
     except ChildFailedError as error:
-        # The cause was killed; those that missed it have an exit code, those that the launcher ended got SIGTERM.
+        # To blame is one that a signal killed; else one that ended by an error, as all do that miss another; those with
+        # SIGTERM were stopped by the launcher.
         codes = {number: failure.exitcode for number, failure in error.failures.items()}
         number, code = min(codes.items(), key=lambda item: (item[1] == -signal.SIGTERM, item[1] > 0))
         if code not in (130, 143):  # Ctrl-C and SIGTERM, of which the processes have told themselves

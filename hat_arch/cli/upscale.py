@@ -11,7 +11,6 @@ from .parser import add_plugin_option
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds ``upscale``."""
     parser = commands.add_parser(
         "upscale",
         help="upscale an image or a folder with a trained network",
