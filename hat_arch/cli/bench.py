@@ -7,6 +7,8 @@ import itertools
 import sys
 import warnings
 
+from ..utils.errors import UserError
+
 TASKS = ("inference", "training step")
 OURS, PEER = "ours", "spandrel"
 SMALLEST = 9  # pixels of a side; spandrel's HAT mirrors what is missing to a whole window of 16
@@ -35,7 +37,6 @@ def run(args: argparse.Namespace) -> int:
     """Measures and prints a table."""
     from importlib.util import find_spec
 
-    from ..utils.errors import UserError
     from ..utils.machine import describe, environment, pick_device
     from ..utils.text_tables import aligned
 
@@ -76,7 +77,6 @@ def measure_apart(*args: object) -> tuple[float, float]:
     from multiprocessing import get_context
 
     from ..inference.memory import is_out_of_memory
-    from ..utils.errors import UserError
 
     # on Ctrl-C the process ends at once and in silence; the command says that it was stopped
     with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..utils.errors import UserError
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
@@ -39,7 +41,6 @@ def list_all(args: argparse.Namespace) -> int:
 def copy_one(args: argparse.Namespace) -> int:
     """Copies an option file into the current folder."""
     from ..config import shipped_options
-    from ..utils.errors import UserError
     from ..utils.files import write_file
 
     source = shipped_options.named(args.name)
