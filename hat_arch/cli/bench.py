@@ -7,6 +7,8 @@ import itertools
 import sys
 import warnings
 
+from ..utils.errors import UserError
+
 TASKS = ("inference", "training step")
 OURS, PEER = "ours", "spandrel"
 SMALLEST = 9  # pixels of a side; spandrel's HAT mirrors what is missing to a whole window of 16
@@ -18,10 +20,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="a quick look at HAT's speed and memory on this machine",
         description="Times a forward pass and a training step (forward, backward, Adam) of HAT x4 and measures the "
         "memory that they take beside the weights; spandrel's HAT with the same weights too, if it is installed (pip "
-        "install spandrel). Each row and network has a process of its own, which calls three times and then for "
-        "--seconds. So the duration depends on the network (HAT-S takes half, HAT-L twice as long as HAT), the pixels "
-        "of --size, the number of precisions, and the machine: with spandrel, HAT at 64x64 takes about three minutes "
-        "on two CPU cores.",
+        "install spandrel). Each measurement has a process of its own; with spandrel, HAT at 64x64 takes about three "
+        "minutes on two CPU cores.",
         epilog="For figures to keep, other sizes and other comparisons: experiments/benchmarks in the repository.",
     )
     add = parser.add_argument
@@ -34,35 +34,27 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures and prints a table.
-
-    Raises:
-        UserError: an option cannot be used, or memory is not enough.
-    """
+    """Measures and prints a table."""
     from importlib.util import find_spec
 
-    from ..utils.errors import UserError
     from ..utils.machine import describe, environment, pick_device
     from ..utils.text_tables import aligned
 
-    if args.size < SMALLEST:
-        raise UserError(f"--size {args.size}: must be at least {SMALLEST}")
-    if not args.seconds > 0:
-        raise UserError(f"--seconds {args.seconds:g}: must be more than 0")
+    if args.size < SMALLEST or not args.seconds > 0:
+        raise UserError(f"--size {args.size} --seconds {args.seconds:g}: at least {SMALLEST}, and more than 0")
     device = pick_device(args.device)
     machine = environment(device, "spandrel", "hat-arch")
     names = [OURS, PEER] if find_spec("spandrel") else [OURS]
     rows: list[list[str]] = []
     for task, precision in itertools.product(TASKS, args.precision):
-        measured = {}
+        row, measured = [f"{task}, {precision}"], []
         for name in names:
             print(f"{task}, {precision}, {name} …", file=sys.stderr, flush=True)
-            measured[name] = measure_apart(name, task, precision, args, device.type)
-        row = [f"{task}, {precision}"]
-        for seconds, mib in measured.values():
+            seconds, mib = measure_apart(name, task, precision, args, device.type)
             row += [f"{1000 * seconds:.0f}", f"{mib:.0f}"]
+            measured.append((seconds, mib))
         if PEER in names:
-            (seconds, mib), (peer_seconds, peer_mib) = measured.values()
+            (seconds, mib), (peer_seconds, peer_mib) = measured
             row += [f"{peer_seconds / seconds:.2f}", f"{mib / peer_mib:.2f}"]
         rows.append(row)
     header = ["", "ms", "MiB", "spandrel ms", "MiB", "times as fast", "memory, of spandrel's"]
@@ -85,7 +77,6 @@ def measure_apart(*args: object) -> tuple[float, float]:
     from multiprocessing import get_context
 
     from ..inference.memory import is_out_of_memory
-    from ..utils.errors import UserError
 
     # on Ctrl-C the process ends at once and in silence; the command says that it was stopped
     with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:

@@ -16,7 +16,6 @@ REGISTRIES = ("ARCH_REGISTRY", "MODEL_REGISTRY", "DATASET_REGISTRY", "LOSS_REGIS
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds ``archs`` and ``doctor``."""
     archs = commands.add_parser("archs", help="list what an option file can name as a type")
     add_plugin_option(archs)
     archs.set_defaults(run=list_registries)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
+
+from ..utils.errors import UserError
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds ``options``."""
     parser = commands.add_parser(
         "options",
         help="list the option files that come with it, or copy one",
@@ -30,17 +30,17 @@ def list_all(args: argparse.Namespace) -> int:
     summaries = [shipped_options.summary(file) for file in shipped_options.files().values()]
     width = max(len(one.name) for one in summaries)
     for purpose in shipped_options.PURPOSES:
-        print(f"{purpose}")
-        for one in (one for one in summaries if one.purpose == purpose):
-            iterations = f", {one.iterations:,} iterations" if one.iterations else ""
-            print(f"  {one.name:{width}}  x{one.scale}  {one.network:<12}  {one.data}{iterations}")
+        print(purpose)
+        for one in summaries:
+            if one.purpose == purpose:
+                iterations = f", {one.iterations:,} iterations" if one.iterations else ""
+                print(f"  {one.name:{width}}  x{one.scale}  {one.network:<12}  {one.data}{iterations}")
     return 0
 
 
 def copy_one(args: argparse.Namespace) -> int:
     """Copies an option file into the current folder."""
     from ..config import shipped_options
-    from ..utils.errors import UserError
     from ..utils.files import write_file
 
     source = shipped_options.named(args.name)
@@ -50,19 +50,3 @@ def copy_one(args: argparse.Namespace) -> int:
     write_file(target, source.read_bytes())
     print(target)
     return 0
-
-
-def option_file(text: str) -> str:
-    """Path of the option file that ``-opt`` names; says so if it is one that comes with the package.
-
-    Raises:
-        UserError: there is no such file, and none of that name comes with the package.
-    """
-    from ..config import shipped_options
-
-    if Path(text).exists():
-        return text
-    found = shipped_options.named(text)
-    if os.environ.get("RANK", "0") == "0":
-        print(f"option file: {found}", flush=True)
-    return str(found)

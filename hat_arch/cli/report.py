@@ -9,7 +9,6 @@ from .parser import add_plugin_option
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds ``report``."""
     parser = commands.add_parser(
         "report",
         help="training curves and a comparison picture of a run",
@@ -36,7 +35,6 @@ def run(args: argparse.Namespace) -> int:
         raise config.ConfigError(f"no weights '{weights}'; train first: basicsr train -opt {args.opt}")
     if not any(name.startswith("val") for name in opt["datasets"]):
         raise config.ConfigError(f"{args.opt}: datasets has no validation set to report on")
-    folder.mkdir(parents=True, exist_ok=True)
 
     comparisons = report.compare(opt, load_network(weights, network=opt["network_g"]))
     print(f"PSNR-Y on held-out images, {weights}")

@@ -9,12 +9,10 @@ import signal
 import sys
 from pathlib import Path
 
-from .options import option_file
 from .parser import add_plugin_option
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds ``train`` and ``test``."""
     for name, what, where in (
         ("train", "train a network as an option file says", "experiments"),
         ("test", "upscale and measure with a trained network", "results"),
@@ -44,17 +42,20 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from .. import config
-    from ..training import pipeline
+    from ..config import shipped_options
+    from ..training import dry_run, pipeline
 
-    args.opt = option_file(args.opt)
+    rank_variable = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}.get(args.launcher, "")
+    rank = int(os.environ.get(rank_variable, "0"))
+    if not Path(args.opt).exists():
+        args.opt = str(shipped_options.named(args.opt))
+        if rank == 0:
+            print(f"option file: {args.opt}", flush=True)
     if args.dry_run:
-        from ..training import dry_run
-
         print(dry_run.dry_run(args.opt, args.is_train, args.force_yml))
         return 0
     if args.gpus is not None:
         return launch(args)
-    rank = _rank(args.launcher)
     opt = config.load(args.opt, args.is_train, args.force_yml, build_networks=rank == 0 and not args.checked)
     argv = ["-opt", args.opt, "--launcher", args.launcher, "--local_rank", str(args.local_rank), *_flags(args)]
     gpus = f" --gpus {os.environ['WORLD_SIZE']}" if args.launcher == "pytorch" else ""
@@ -79,12 +80,6 @@ def run(args: argparse.Namespace) -> int:
             raise
         return 1
     return 0
-
-
-def _rank(launcher: str) -> int:
-    """Number of this process among those that the launcher started; 0 without one."""
-    variable = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}.get(launcher)
-    return int(os.environ.get(variable, "0")) if variable else 0
 
 
 def _say(line: str) -> None:
@@ -123,7 +118,8 @@ def launch(args: argparse.Namespace) -> int:
     try:
         torchrun.main(words)
     except ChildFailedError as error:
-        # The cause was killed; those that missed it have an exit code, those that the launcher ended got SIGTERM.
+        # To blame is one that a signal killed; else one that ended by an error, as all do that miss another; those with
+        # SIGTERM were stopped by the launcher.
         codes = {number: failure.exitcode for number, failure in error.failures.items()}
         number, code = min(codes.items(), key=lambda item: (item[1] == -signal.SIGTERM, item[1] > 0))
         if code not in (130, 143):  # Ctrl-C and SIGTERM, of which the processes have told themselves

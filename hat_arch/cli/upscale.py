@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from .parser import add_plugin_option
 
-if TYPE_CHECKING:
-    from ..inference.upscaler import Upscaler
-
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds ``upscale``."""
     parser = commands.add_parser(
         "upscale",
         help="upscale an image or a folder with a trained network",
@@ -58,34 +54,16 @@ def tile_side(text: str) -> Literal["auto", "whole"] | int:
 
 def run(args: argparse.Namespace) -> int:
     """Upscales; returns 1 if some of the images could not be."""
-    from ..config import ConfigError
-    from ..inference import files
-
-    if args.overlap < 0 or args.batch < 1:
-        raise ConfigError(f"--overlap {args.overlap} --batch {args.batch}: must be 0 or more, and 1 or more")
-    targets = files.targets(args.source, args.out, args.format)
-    upscaler, channels = _upscaler(args)
-    outcome = files.upscale_files(upscaler, targets, channels, args.overwrite)
-    there = f", {outcome.there_already:,} were there (--overwrite makes them again)" if outcome.there_already else ""
-    images = "image" if outcome.written == 1 else "images"
-    print(f"{outcome.written:,} {images} upscaled ×{upscaler.scale} to {args.out}{there}")
-    if outcome.bad:
-        print(f"basicsr: {len(outcome.bad)} of the images could not be upscaled", file=sys.stderr)
-    return 1 if outcome.bad else 0
-
-
-def _upscaler(args: argparse.Namespace) -> tuple[Upscaler, int]:
-    """What upscales, and how many channels its network takes."""
-    import torch
-
     from .. import config
-    from ..inference.files import say
+    from ..inference import files
     from ..inference.upscaler import Upscaler
+    from ..utils.machine import pick_device
     from ..weights.load import load_network
 
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise config.ConfigError("--device cuda: PyTorch sees no CUDA device here")
-    cuda = args.device != "cpu" and torch.cuda.is_available()
+    if args.overlap < 0 or args.batch < 1:
+        raise config.ConfigError(f"--overlap {args.overlap} --batch {args.batch}: must be 0 or more, and 1 or more")
+    targets = files.targets(args.source, args.out, args.format)
+    device = pick_device(args.device)
     network: Any
     if args.arch_opt:
         section, scale = config.read_network(args.arch_opt)
@@ -96,4 +74,11 @@ def _upscaler(args: argparse.Namespace) -> tuple[Upscaler, int]:
         multiple, scale, channels = network.window_size, network.upscale, network.in_chans
     names = ("tile", "overlap", "batch", "precision", "self_ensemble", "compile")
     how = {name: getattr(args, name) for name in names}
-    return Upscaler(network.to("cuda" if cuda else "cpu"), scale, multiple=multiple, report=say, **how), channels
+    upscaler = Upscaler(network.to(device), scale, multiple=multiple, report=files.say, **how)
+    outcome = files.upscale_files(upscaler, targets, channels, args.overwrite)
+    there = f", {outcome.there_already:,} were there (--overwrite makes them again)" if outcome.there_already else ""
+    images = "image" if outcome.written == 1 else "images"
+    print(f"{outcome.written:,} {images} upscaled ×{upscaler.scale} to {args.out}{there}")
+    if outcome.bad:
+        print(f"basicsr: {len(outcome.bad)} of the images could not be upscaled", file=sys.stderr)
+    return 1 if outcome.bad else 0

@@ -76,8 +76,7 @@ def lend_distutils() -> Iterator[None]:
     """Provides ``distutils.version.LooseVersion`` while BasicSR is imported.
 
     ``basicsr.archs.arch_util`` compares versions with it, and Python 3.12 removed distutils
-    (PEP 632; no issue upstream). Does nothing where distutils exists, in the standard library
-    or through setuptools.
+    (PEP 632; no issue upstream). Does nothing where distutils exists, in the standard library or through setuptools.
     """
     try:
         importlib.import_module("distutils.version")
@@ -88,15 +87,12 @@ def lend_distutils() -> Iterator[None]:
         return
     from packaging.version import Version
 
-    stub, version = types.ModuleType("distutils"), types.ModuleType("distutils.version")
-    version.LooseVersion = Version  # type: ignore[attr-defined]
-    before = {name: sys.modules.get(name) for name in ("distutils", "distutils.version")}
-    sys.modules.update({"distutils": stub, "distutils.version": version})
+    lent = {name: types.ModuleType(name) for name in ("distutils", "distutils.version")}
+    lent["distutils.version"].LooseVersion = Version  # type: ignore[attr-defined]
+    sys.modules.update(lent)
     ACTIVE.append("distutils.version lent to basicsr.archs.arch_util")
     try:
         yield
     finally:
-        for name, module in before.items():
+        for name in lent:
             del sys.modules[name]
-            if module is not None:
-                sys.modules[name] = module

@@ -18,10 +18,6 @@ from ..utils.errors import UserError, in_one_line
 GROUP = "basicsr.plugins"
 
 
-class PluginError(UserError):
-    """A plugin that cannot be imported; the message names it."""
-
-
 def load_installed() -> tuple[list[str], list[str]]:
     """Imports the plugins of installed packages.
 
@@ -45,7 +41,7 @@ def load_local(names: Sequence[str]) -> None:
     """Imports files (``my_arch.py``) or modules (``my_package.arch``, from the current folder or installed).
 
     Raises:
-        PluginError: one of them does not exist or fails.
+        UserError: one of them does not exist or fails.
     """
     for name in names:
         try:
@@ -56,19 +52,14 @@ def load_local(names: Sequence[str]) -> None:
                     sys.path.insert(0, "")
                 importlib.import_module(name)
         except Exception as error:  # foreign code may raise anything
-            raise PluginError(f"--plugin {name}: {in_one_line(error)}") from error
+            raise UserError(f"--plugin {name}: {in_one_line(error)}") from error
 
 
 def _import_file(path: Path) -> None:
-    module_name = f"basicsr_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None  # true of any name that ends in .py
-    if module_name in sys.modules:
+    name = f"basicsr_plugin_{path.stem}"
+    if name in sys.modules:
         return
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[module_name]
-        raise
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # true of any name that ends in .py
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)

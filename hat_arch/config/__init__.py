@@ -34,7 +34,7 @@ def load(
     Raises:
         ConfigError: something in it cannot work; lines of file, line, key and remedy.
     """
-    from . import files, keys, reading, registered, schema, shipped_options
+    from . import files, keys, reading, schema, shipped_options
 
     file = shipped_options.find(file)
     raw, lines = reading.read(file)
@@ -43,12 +43,11 @@ def load(
     problems = Problems(file, lines, absent)
     model = schema.TrainOptions if is_train else schema.TestOptions
     opt = schema.validate(model, raw, problems)
+    keys.check_model_and_datasets(opt, problems)
     problems.raise_if_any()
-    registered.check_names(opt, problems)
-    problems.raise_if_any()
+    keys.check_calls(opt, problems)
     keys.check_keys(opt, model, problems)
     keys.check_effect(opt, problems)
-    registered.check_arguments(opt, problems)
     files.check_datasets(opt, is_train, problems)
     problems.raise_if_any()
     if build_networks:
@@ -63,15 +62,11 @@ def read_network(file: Path) -> tuple[dict[str, Any], int]:
     Raises:
         ConfigError: they are missing, or name no registered network with such arguments.
     """
-    from . import reading, registered, schema
+    from . import keys, reading, schema
 
     raw, lines = reading.read(file)
     problems = Problems(file, lines)
     opt = schema.validate(schema.NetworkOptions, raw, problems)
-    problems.raise_if_any()
-    section = {"network_g": opt["network_g"]}
-    registered.check_names(section, problems)
-    problems.raise_if_any()
-    registered.check_arguments(section, problems)
+    keys.check_calls({"network_g": opt["network_g"]}, problems)
     problems.raise_if_any()
     return opt["network_g"], opt["scale"]

@@ -11,10 +11,9 @@ from torch import nn
 
 from ..compat.registration import build
 from ..weights.files import LEAST, WeightsError, fitting, read_weights
-from .keys import words_in_source
+from .keys import networks, words_in_source
 from .problems import Key, Problems
 from .reading import Options
-from .registered import networks
 
 DATA_REMEDY = "  datasets/README.md says how to get and prepare each data set; to train without any: make demo"
 NEEDED = ("dataroot_gt", "dataroot_lq")

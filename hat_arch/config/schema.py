@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from .problems import Key, Problems
 
@@ -23,24 +23,20 @@ HAT_MODEL_ONLY = {
     "logger": {"keep_last", "keep_best", "safetensors"},
 }
 """Keys that `HATModel` alone reads; those of ``val`` are arguments of `Upscaler`."""
+ALWAYS = ("resume_state", "suffix")
+"""Keys that BasicSR reads without asking if they are there."""
 
 
 class Section(BaseModel):
     """A section of an option file; other keys than its fields are kept as they are."""
 
-    model_config = ConfigDict(extra="allow", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", strict=True)
 
-    def plain(self) -> dict[str, Any]:
-        """The section as a dict, without keys that are None by default: BasicSR often asks whether a key is there."""
-        return {name: _plain(value) for name, value in self if value is not None or name in self.model_fields_set}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Section):
-        return value.plain()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
+    @model_serializer(mode="wrap")
+    def without_absent_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The section without keys that are None by default: BasicSR often asks whether a key is there."""
+        kept = {*self.model_fields_set, *ALWAYS}
+        return {name: value for name, value in handler(self).items() if value is not None or name in kept}
 
 
 class IoBackend(Section):
@@ -191,13 +187,6 @@ class Options(NetworkOptions):
     """Whether several processes look for weights that a step does not use."""
     val: Val | None = None
 
-    def plain(self) -> dict[str, Any]:
-        opt = super().plain()
-        opt["path"].setdefault("resume_state", None)  # BasicSR reads these two without asking if they are there
-        if opt.get("val"):
-            opt["val"].setdefault("suffix", None)
-        return opt
-
 
 class TestOptions(Options):
     val: Val
@@ -209,13 +198,22 @@ class TrainOptions(Options):
     dist_params: dict[str, Any] | None = None
 
 
+SECTIONS = (IoBackend, Dataset, PathOptions, Train, Val, Wandb, Logger, TrainOptions)
+KNOWN = {name for section in SECTIONS for name in section.model_fields}
+
+
 def validate(model: type[Section], content: dict[str, Any], problems: Problems) -> dict[str, Any]:
-    """The options as a plain dict with defaults filled in; wrong types and missing keys are added to ``problems``."""
+    """The options as a plain dict with defaults filled in.
+
+    Raises:
+        ConfigError: keys are missing or of a wrong type.
+    """
     try:
-        return model.model_validate(content).plain()
+        return model.model_validate(content).model_dump()
     except ValidationError as error:
         _add(error, problems)
-        return content
+        problems.raise_if_any()
+        raise
 
 
 def _add(error: ValidationError, problems: Problems) -> None:
@@ -224,7 +222,8 @@ def _add(error: ValidationError, problems: Problems) -> None:
     for detail in error.errors():
         place = tuple(map(str, detail["loc"]))
         if detail["type"] == "missing":
-            if near := difflib.get_close_matches(place[-1], _unknown_beside(place, problems), 1):
+            beside = {name for name in map(str, detail["input"]) if not name.startswith("network_")}
+            if near := difflib.get_close_matches(place[-1], beside - KNOWN, 1):
                 problems.add_unknown((*place[:-1], near[0]), [place[-1]])
             else:
                 problems.add(place, "is missing")
@@ -235,11 +234,3 @@ def _add(error: ValidationError, problems: Problems) -> None:
             text = detail["msg"].removeprefix("Input ")
             problems.add(key, f"{text[0].lower()}{text[1:]}, is {detail['input']!r}")
         seen.add(key)
-
-
-def _unknown_beside(key: Key, problems: Problems) -> list[str]:
-    """Keys of the same section that no section has; networks of other models (``network_d``) count as known."""
-    sections = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Section)]
-    known = {name for section in sections for name in section.model_fields}
-    beside = [other[-1] for other in problems.lines if other[:-1] == key[:-1]]
-    return [name for name in beside if name not in known and not name.startswith("network_")]

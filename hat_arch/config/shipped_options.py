@@ -28,26 +28,18 @@ class Summary(NamedTuple):
     """None of a test."""
 
 
-def folder() -> Path:
-    """Where they lie: in an installed package inside it, in a repository beside it."""
-    package = Path(__file__).parents[1]
-    installed = package / "options"
-    return installed if installed.is_dir() else package.parent / "options"
-
-
 def files() -> dict[str, Path]:
     """Name, without ``.yml``, → option file, sorted by name."""
-    return dict(sorted((file.stem, file) for file in folder().rglob("*.yml")))
+    package = Path(__file__).parents[1]
+    installed = package / "options"
+    folder = installed if installed.is_dir() else package.parent / "options"  # beside the package in a repository
+    return dict(sorted((file.stem, file) for file in folder.rglob("*.yml")))
 
 
 def find(file: str | Path) -> Path:
-    """The option file that a user means: the file itself if it exists, else the one of that name.
+    """The option file that a user means by a path or name: that file if it is there, else the shipped one of that name.
 
-    Args:
-        file: path or name, with or without ``.yml``.
-
-    Returns:
-        Path of the option file; ``file`` itself if there is neither.
+    Returns ``file`` itself if there is neither.
     """
     path = Path(file)
     return path if path.exists() else files().get(_name(path), path)
@@ -75,12 +67,12 @@ def _name(path: Path) -> str:
 def summary(file: Path) -> Summary:
     """What an option file is for."""
     options: dict[str, Any] = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    training, datasets = options.get("train"), options["datasets"]
-    data = [datasets["train"]["name"]] if training else [dataset["name"] for dataset in datasets.values()]
-    iterations = int(training["total_iter"]) if training else None
-    return Summary(
-        file.stem, _purpose(file), options["scale"], options["network_g"]["type"], ", ".join(data), iterations
-    )
+    network, datasets = options["network_g"]["type"], options["datasets"]
+    if training := options.get("train"):
+        data, iterations = datasets["train"]["name"], int(training["total_iter"])
+    else:
+        data, iterations = ", ".join(dataset["name"] for dataset in datasets.values()), None
+    return Summary(file.stem, _purpose(file), options["scale"], network, data, iterations)
 
 
 def _purpose(file: Path) -> str:

@@ -21,8 +21,8 @@ from basicsr.utils import logger as basicsr_logger
 
 from .. import config
 from ..config import shipped_options
+from ..config.keys import networks
 from ..config.reading import Options
-from ..config.registered import networks
 from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.stand_ins import stand_in
 from . import pipeline

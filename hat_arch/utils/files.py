@@ -28,12 +28,8 @@ class DamagedWrite(UserError):
 def replacing(path: Path, expected_digest: str | None = None) -> Iterator[BinaryIO]:
     """Opens a temporary file beside ``path`` for writing, and renames it to ``path`` when the block ends.
 
-    If the block raises, or the process is killed, ``path`` is as it was before.
-
-    Args:
-        path: the file to write; its folder is made if need be.
-        expected_digest: if given, the content is flushed to the disk, read back and compared with it before the file
-            takes its name, and the name is flushed too.
+    If the block raises, or the process is killed, ``path`` is as it was before. Its folder is made if need be. With
+    ``expected_digest``, the content is flushed to the disk, read back and compared before the file takes its name.
 
     Raises:
         OutOfSpace: the disk is full.
@@ -62,16 +58,11 @@ def replacing(path: Path, expected_digest: str | None = None) -> Iterator[Binary
 
 
 def write_file(path: Path, data: bytes | memoryview, durable: bool = False) -> str:
-    """Writes a file whole or not at all; returns the `digest` of its content.
-
-    Args:
-        path: the file to write; its folder is made if need be.
-        data: its content.
-        durable: whether it is flushed to the disk and read back before it takes its name.
+    """Writes a file with `replacing`, read back if it must be ``durable``; returns the `digest` of its content.
 
     Raises:
         OutOfSpace: the disk is full.
-        DamagedWrite: what was read back differs (``durable``).
+        DamagedWrite: what was read back differs.
     """
     content_digest = digest(data)
     with replacing(path, content_digest if durable else None) as file:

@@ -47,15 +47,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def environment(device: torch.device, *packages: str) -> dict[str, Any]:
-    """What a measurement depends on, to be kept beside it.
+    """What a measurement on a device depends on, as JSON can hold it: the machine, its load at this moment, versions.
 
-    Args:
-        device: the device that is measured.
-        packages: distributions whose versions are noted, if they are installed.
-
-    Returns:
-        The machine, its threads and its load of this moment, the versions of Python, PyTorch and ``packages``, and the
-        date; values that JSON can hold.
+    ``packages`` are distributions whose versions are noted if they are installed, beside Python's and PyTorch's.
     """
     import torch
 

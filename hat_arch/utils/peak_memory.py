@@ -25,8 +25,6 @@ class PeakMemory:
 
     extra_mib: float
     """Peak while it ran, minus before, in MiB."""
-    before_mib: float
-    """Held before it, in MiB."""
     method: str
     """How it was measured."""
 
@@ -48,7 +46,7 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
         call()
         torch.cuda.synchronize(device)
         peak = torch.cuda.max_memory_allocated(device) / MIB
-        return PeakMemory(peak - before, before, "torch.cuda.max_memory_allocated")
+        return PeakMemory(peak - before, "torch.cuda.max_memory_allocated")
 
     if not STATUS.exists():
         raise UserError("memory on a CPU can be measured on Linux only")
@@ -59,7 +57,7 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
         return _peak_by_sampling(call)
     before = resident_mib("VmRSS")
     call()
-    return PeakMemory(resident_mib("VmHWM") - before, before, "VmHWM after clear_refs")
+    return PeakMemory(resident_mib("VmHWM") - before, "VmHWM after clear_refs")
 
 
 def _peak_by_sampling(call: Callable[[], object]) -> PeakMemory:
@@ -78,7 +76,7 @@ def _peak_by_sampling(call: Callable[[], object]) -> PeakMemory:
     finally:
         done.set()
         sampler.join()
-    return PeakMemory(peak - before, before, f"VmRSS every {1000 * SAMPLING_SECONDS:g} ms")
+    return PeakMemory(peak - before, f"VmRSS every {1000 * SAMPLING_SECONDS:g} ms")
 
 
 def resident_mib(field: str) -> float:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from hat_arch.compat import plugins
+from hat_arch.utils.errors import UserError
 
 ARCH = """
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -76,6 +77,6 @@ def test_local_file_or_module_is_loaded_once(tmp_path, monkeypatch):
 def test_local_plugin_that_fails_is_named(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.py").write_text("def (")
-    with pytest.raises(plugins.PluginError, match=f"--plugin {name}: ") as error:
+    with pytest.raises(UserError, match=f"--plugin {name}: ") as error:
         plugins.load_local([name])
     assert "\n" not in str(error.value)
