@@ -64,14 +64,12 @@ def option_files(study: str) -> dict[str, tuple[str, ...]]:
     unchanged HAT shares those of the papers' main results.
     """
     if study == PRETRAINING:
-        return dict(FULL_PRETRAINING)
-    files: dict[str, tuple[str, ...]] = {}
-    for variant, changes in STUDIES[study].variants.items():
-        name = variant_name(changes)
-        files[variant] = (
-            FULL_PRETRAINING["none"] if name == "HAT" else (f"ablation_{name}_SRx2", f"ablation_{name}_SRx4")
-        )
-    return files
+        return FULL_PRETRAINING
+    names = {variant: variant_name(changes) for variant, changes in STUDIES[study].variants.items()}
+    return {
+        variant: FULL_PRETRAINING["none"] if name == "HAT" else (f"ablation_{name}_SRx2", f"ablation_{name}_SRx4")
+        for variant, name in names.items()
+    }
 
 
 def plan_full(study: str, out: Path, seeds: int = 1, iterations: int | None = None) -> Plan:
@@ -121,7 +119,14 @@ def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = 
     if not all((data / part).exists() for part in ("train_GT.lmdb", "train_LRx4.lmdb", "val_GT", "val_LRx4")):
         raise DataError(f"{DEMO_DATA}: is not whole; delete it, and it is made anew")
     base = demo_options(data)
-    variants = _demo_pretraining(base) if study == PRETRAINING else _demo_variants(base, study)
+    variants = (
+        _demo_pretraining(base)
+        if study == PRETRAINING
+        else {
+            variant: [{**base, "name": variant_name(changes), "network_g": {**base["network_g"], **changes}}]
+            for variant, changes in STUDIES[study].variants.items()
+        }
+    )
     trials = []
     for seed in range(seeds):
         for variant, stages in variants.items():
@@ -156,13 +161,6 @@ def demo_options(data: Path) -> Options:
     options["train"]["precision"] = "fp32"
     options["logger"]["keep_last"] = 2
     return options
-
-
-def _demo_variants(base: Options, study: str) -> dict[str, list[Options]]:
-    return {
-        variant: [{**base, "name": variant_name(changes), "network_g": {**base["network_g"], **changes}}]
-        for variant, changes in STUDIES[study].variants.items()
-    }
 
 
 def _demo_pretraining(base: Options) -> dict[str, list[Options]]:
@@ -206,18 +204,13 @@ def _write(options: Options, out: Path) -> Path:
         ConfigError: it is not.
     """
     file = out / "options" / f"{options['name']}.yml"
-    with one_at_a_time(out):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / ".lock"):  # two commands may have the same folder
         if not file.exists():
             write_file(file, yaml.safe_dump(options, sort_keys=False, allow_unicode=True).encode())
         elif reading.read(file)[0] != options:
             raise ConfigError(f"{file}: was trained with other settings; give another --out, or delete {out}")
     return file
-
-
-def one_at_a_time(out: Path) -> FileLock:
-    """For a ``with`` block in which a file below ``out`` is written: two commands may have the same folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    return FileLock(out / ".lock")
 
 
 def begun(plan: Plan) -> list[Run]:

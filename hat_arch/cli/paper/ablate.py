@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import positive
+
 if TYPE_CHECKING:
     from ...paper.ablation import Plan
 
@@ -26,21 +28,15 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--list", action="store_true", help="print the studies and their variants, and end")
     parser.add_argument("--budget", choices=["demo", "full"], default="demo", help="default: demo")
     parser.add_argument("--resume", action="store_true", help="go on with runs that were begun")
-    parser.add_argument("--seeds", type=_positive, metavar="N", help="seeds of each variant; default: demo 3, full 1")
+    parser.add_argument("--seeds", type=positive, metavar="N", help="seeds of each variant; default: demo 3, full 1")
     parser.add_argument(
-        "--iterations", type=_positive, metavar="N", help="of a variant; at the full budget of each stage, for a trial"
+        "--iterations", type=positive, metavar="N", help="of a variant; at the full budget of each stage, for a trial"
     )
-    parser.add_argument("--gpus", type=_positive, metavar="N", help="full: start N processes a run, as of train")
+    parser.add_argument("--gpus", type=positive, metavar="N", help="full: start N processes a run, as of train")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default: experiments/ablations/NAME/demo (or /full)"
     )
     parser.set_defaults(run=run, after_stop="; the same command with --resume goes on from there")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, at least 1")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
