@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,13 @@ class Plan:
     demo: bool
     note: str
     """What the results are worth, for the report."""
-    networks: dict[str, Options] = field(default_factory=dict)
+    networks: dict[str, Options]
     """Variant → ``network_g`` of what counts."""
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, each once: variants may share one."""
+        return [*{run.name: run for trial in self.trials for run in trial.stages}.values()]
 
 
 def title(study: str) -> str:
@@ -211,9 +216,3 @@ def _write(options: Options, out: Path) -> Path:
         elif reading.read(file)[0] != options:
             raise ConfigError(f"{file}: was trained with other settings; give another --out, or delete {out}")
     return file
-
-
-def begun(plan: Plan) -> list[Run]:
-    """Runs of a plan that were begun and are not finished."""
-    runs = {run.name: run for trial in plan.trials for run in trial.stages}.values()
-    return [run for run in runs if run.experiment.is_dir() and not run.finished]

@@ -23,7 +23,6 @@ from ..utils.text_tables import Style, aligned, as_csv
 from .networks import HAT, NETWORKS, STUDIES, Options, at_scale, scale_of
 from .published import look_up
 
-SCALES = (2, 3, 4)
 SIZE = 64
 """Side of the LR image for which the papers print multi-adds."""
 
@@ -33,10 +32,6 @@ PRINTED = {
     ("HAT", 4): "complexity/printed/HAT",
     ("window 8", 4): "ablations/window_size/w8",
     ("window 16", 4): "ablations/window_size/w16",
-}
-PRINTED_PARAMETERS = {
-    ("EDSR", 4): "complexity/other_nets_params_M_x4/values/EDSR",
-    ("RCAN", 4): "complexity/other_nets_params_M_x4/values/RCAN",
 }
 FOOTNOTE = (
     "The counting rule (convolutions, linear layers, both products of attention) gives to 0.1 G what is printed for "
@@ -113,10 +108,7 @@ def entries(names: Iterable[str]) -> Iterator[tuple[str, str, Options]]:
 
 
 def costs(
-    names: Iterable[str] = (*NETWORKS, *STUDIES),
-    scales: Iterable[int] = SCALES,
-    size: int = SIZE,
-    progress: Callable[[str], object] = lambda name: None,
+    names: Iterable[str], scales: Iterable[int], size: int = SIZE, progress: Callable[[str], object] = lambda name: None
 ) -> list[NetworkCost]:
     """Counts networks and studies at each scale; printed multi-adds go with 64 × 64 alone."""
     found = []
@@ -128,7 +120,8 @@ def costs(
             except ValueError:
                 cost = None
             printed = look_up(PRINTED.get((name, scale), "")) or {}
-            parameters = printed.get("params_M", look_up(PRINTED_PARAMETERS.get((name, scale), "")))
+            others = look_up(f"complexity/other_nets_params_M_x{scale}/values/{name}")
+            parameters = printed.get("params_M", others)
             multi_adds = printed.get("multi_adds_G") if size == SIZE else None
             found.append(NetworkCost(group, name, scale, cost, parameters, multi_adds))
     return found

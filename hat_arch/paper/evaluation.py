@@ -99,11 +99,6 @@ class Results:
     """What is there and cannot be used."""
 
 
-def bicubic(scale: int) -> Method:
-    """MATLAB's bicubic."""
-    return Method(BICUBIC, scale, "MATLAB bicubic", BICUBIC_COST, lambda: partial(imresize, scale=scale))
-
-
 def released(label: str, options: Options, weights: Path, settings: Settings) -> Method:
     """The network of a ``network_g`` with weights in a file; it is built when the first image needs it."""
 
@@ -160,14 +155,12 @@ def evaluate(table: Table, scales: Sequence[int], extra: Sequence[Method], setti
         _run(planned, metrics, results)
     results.problems = list(dict.fromkeys(results.problems))
     results.images = [one for one in planned if one.scores]
-    by_cell: dict[tuple[int, str, str], list[Measurement]] = {}
-    for one in planned:
-        by_cell.setdefault((one.method.scale, one.method.label, one.set_name), []).append(one)
-    for (scale, label, set_name), images in by_cell.items():
+    for (method, set_name), group in groupby(planned, key=lambda one: (one.method, one.set_name)):
+        images = [*group]
         scores = [one.scores for one in images if one.scores]
         if len(scores) == len(images):
             means = {metric: float(np.mean([score[metric] for score in scores])) for metric in metrics}
-            results.cells.setdefault((scale, label), {})[set_name] = means
+            results.cells.setdefault((method.scale, method.label), {})[set_name] = means
     return results
 
 
@@ -175,7 +168,8 @@ def _methods(table: Table, scale: int, extra: Sequence[Method], settings: Settin
     """Bicubic, the table's rows whose weights are there, and ``extra``; what is missing is noted."""
     labels = {BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra)}
     wanted = labels & settings.only or labels
-    methods = [bicubic(scale), *(method for method in extra if method.scale == scale)]
+    methods = [Method(BICUBIC, scale, "MATLAB bicubic", BICUBIC_COST, lambda: partial(imresize, scale=scale))]
+    methods += [method for method in extra if method.scale == scale]
     for row in table.rows:
         if row.network is None or row.label not in wanted:
             continue

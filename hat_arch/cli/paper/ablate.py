@@ -58,14 +58,15 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("experiments/ablations", args.study, args.budget)
     changes = {key: getattr(args, key) for key in ("seeds", "iterations") if getattr(args, key) is not None}
     plan = (ablation.plan_demo if demo else ablation.plan_full)(args.study, out, **changes)
-    if not args.resume and (begun := ablation.begun(plan)):
+    begun = [run for run in plan.runs if run.experiment.is_dir() and not run.finished]
+    if begun and not args.resume:
         raise ConfigError(f"{begun[0].experiment}: was begun; go on with --resume, or delete it to begin anew")
     ablation_report.require_logs(plan)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the runs stop with a checkpoint
-    runs = {run.name: run for trial in plan.trials for run in trial.stages}.values()
-    ready = sum(run.finished for run in runs)
-    print(f"{plan.title}: {len(plan.networks)} variants, {len(runs)} runs{f', {ready} of them finished' * bool(ready)}")
+    ready = sum(run.finished for run in plan.runs)
+    finished = f", {ready} of them finished" if ready else ""
+    print(f"{plan.title}: {len(plan.networks)} variants, {len(plan.runs)} runs{finished}")
     if demo:
         print("A demonstration of the harness; no evidence for the paper's ordering.", flush=True)
     at_once = min(cores(), len(plan.trials)) if demo else 1
