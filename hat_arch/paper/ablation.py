@@ -106,13 +106,8 @@ def plan_full(study: str, out: Path, seeds: int = 1, iterations: int | None = No
 
 
 def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = DEMO_ITERATIONS) -> Plan:
-    """A compact HAT on the demo's photographs; everything goes to ``out``.
-
-    Args:
-        study: one of `NAMES`.
-        out: folder; option files are written there.
-        seeds: number of seeds, from 0.
-        iterations: of a run; with two stages, of both together.
+    """A compact HAT on the demo's photographs; everything goes to ``out``. Arguments as of `plan_full`, but that
+    ``iterations`` are those of all stages together.
 
     Raises:
         ConfigError: ``out`` holds runs with other options.
@@ -151,11 +146,7 @@ def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = 
 
 
 def demo_options(data: Path) -> Options:
-    """The options of ``make demo`` with a smaller HAT that has the paper's windows: minutes on a core.
-
-    Args:
-        data: folder of the demo's data set.
-    """
+    """Options of ``make demo``, with data in this folder and a smaller HAT with the paper's windows: minutes a core."""
     options, _ = reading.read(shipped_options.named("train_HAT_demo_SRx4"))
     train, val = options["datasets"]["train"], options["datasets"]["val"]
     train.update(dataroot_gt=str(data / "train_GT.lmdb"), dataroot_lq=str(data / "train_LRx4.lmdb"))

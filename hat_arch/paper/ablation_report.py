@@ -44,10 +44,7 @@ def curves(run: Run) -> Curves:
 
 def at_end(measured: Curves) -> Scores:
     """What the last validation measured."""
-    return {
-        dataset: {metric: points[max(points)] for metric, points in metrics.items()}
-        for dataset, metrics in measured.items()
-    }
+    return {dataset: {m: points[max(points)] for m, points in one.items()} for dataset, one in measured.items()}
 
 
 def require_logs(plan: Plan) -> None:
@@ -80,9 +77,7 @@ class Results:
 def write_report(plan: Plan, failed: dict[str, str]) -> None:
     """Writes ``table.md``, ``table.csv``, ``runs.csv`` and ``curves.png`` to the plan's folder, from what is finished.
 
-    Args:
-        plan: what was trained.
-        failed: trial → what went wrong.
+    ``failed`` says for some trials what went wrong.
     """
     results = Results(plan)
     parts = [f"# Ablation: {plan.title}", plan.note, _table(results), *_notes(results, failed)]
@@ -109,7 +104,8 @@ def _table(results: Results) -> str:
         row = [variant, f"{results.parameters[variant]:,}", str(seeds)]
         for dataset in results.datasets:
             psnr, ssim = (results.values(variant, dataset, metric) for metric in METRICS)
-            row.append(f"{_spread(psnr, 2)} / {_spread(ssim, 4)}" if psnr and ssim else "")
+            cells = (_mean_and_deviation(psnr, 2), _mean_and_deviation(ssim, 4))
+            row.append(" / ".join(" ± ".join(filter(None, cell)) for cell in cells if any(cell)))
         for name in columns:
             scores = paper.get(variant, {}).get(name)
             row.append(f"{scores['psnr']:.2f} / {scores['ssim']:.4f}" if scores else "")
@@ -117,9 +113,10 @@ def _table(results: Results) -> str:
     return aligned(header, rows, "pipe")
 
 
-def _spread(values: list[float], digits: int) -> str:
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+def _mean_and_deviation(values: list[float], digits: int) -> tuple[str, str]:
+    """Mean and sample standard deviation; empty where there are too few values."""
+    mean = f"{statistics.fmean(values):.{digits}f}" if values else ""
+    return mean, f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
 
 
 def _notes(results: Results, failed: dict[str, str]) -> list[str]:
@@ -149,17 +146,12 @@ def _means(results: Results) -> str:
     for variant, parameters in results.parameters.items():
         for dataset in results.datasets:
             psnr, ssim = (results.values(variant, dataset, metric) for metric in METRICS)
-            lines.append([variant, "ours", dataset, parameters, len(psnr), *_exact(psnr), *_exact(ssim)])
-        for dataset, scores in paper.get(variant, {}).items():
-            lines.append([variant, "paper", dataset, None, None, scores["psnr"], None, scores.get("ssim"), None])
+            scores = (*_mean_and_deviation(psnr, 6), *_mean_and_deviation(ssim, 6))
+            lines.append([variant, "ours", dataset, parameters, len(psnr), *scores])
+        for dataset, printed in paper.get(variant, {}).items():
+            lines.append([variant, "paper", dataset, None, None, printed["psnr"], None, printed["ssim"], None])
     names = ["variant", "source", "data set", "parameters", "seeds", "psnr", "psnr std", "ssim", "ssim std"]
     return as_csv(names, lines)
-
-
-def _exact(values: list[float]) -> tuple[str, str]:
-    """Mean and standard deviation, as far as there are."""
-    mean = f"{statistics.fmean(values):.6f}" if values else ""
-    return mean, f"{statistics.stdev(values):.6f}" if len(values) > 1 else ""
 
 
 def draw(results: Results, file: Path) -> None:

@@ -129,22 +129,20 @@ def costs(
 
 def tables(found: Sequence[NetworkCost], style: Style) -> Iterator[tuple[str, str]]:
     """Each group and its table, parameters in millions and multi-adds in 10⁹."""
+
+    def cells(value: float, printed: float | None) -> tuple[str, str, str]:
+        return f"{value:.2f}", *(("", "") if printed is None else (f"{printed:.1f}", f"{value - printed:+.2f}"))
+
     header = ["", "scale", "params", "printed", "diff.", "multi-adds", "printed", "diff."]
-    for group in dict.fromkeys(one.group for one in found):
-        lines = [[one.name, f"×{one.scale}", *_cells(one)] for one in found if one.group == group]
-        yield group, aligned(header, lines, style)
-
-
-def _cells(one: NetworkCost) -> list[str]:
-    if one.cost is None:
-        return [""] * 6
-    texts = []
-    for value, printed in (
-        (one.cost.parameters / 1e6, one.printed_parameters),
-        (one.cost.multi_adds / 1e9, one.printed_multi_adds),
-    ):
-        texts += [f"{value:.2f}", *(("", "") if printed is None else (f"{printed:.1f}", f"{value - printed:+.2f}"))]
-    return texts
+    lines: dict[str, list[list[str]]] = {}
+    for one in found:
+        line = [one.name, f"×{one.scale}"]
+        if one.cost is not None:
+            line += cells(one.cost.parameters / 1e6, one.printed_parameters)
+            line += cells(one.cost.multi_adds / 1e9, one.printed_multi_adds)
+        lines.setdefault(one.group, []).append(line)
+    for group in lines:
+        yield group, aligned(header, lines[group], style)
 
 
 def footnotes(found: Sequence[NetworkCost]) -> list[str]:

@@ -112,15 +112,9 @@ def released(label: str, options: Options, weights: Path, settings: Settings) ->
 
 
 def own(spec: str, plugins: Sequence[str], settings: Settings) -> Method:
-    """A network that the papers do not have.
+    """A network that the papers do not have, ``LABEL=FILE``; errors as of `hat_arch.paper.trained_networks.load`.
 
-    Args:
-        spec: ``LABEL=FILE``, see `hat_arch.paper.trained_networks.load`.
-        plugins: files and modules that may define it.
-        settings: how it is run.
-
-    Raises:
-        UserError: there is no such network, or its weights do not fit.
+    ``plugins`` are the files and modules that may define it: if one changes, cached scores no longer count.
     """
     if not all(spec.partition("=")):
         raise UserError(f"--network {spec}: must be LABEL=FILE, an option file or weights of a HAT")
@@ -204,17 +198,16 @@ def _images(
     """Files, checksums and bytes of each image of a set; none, and a note, if it cannot be used."""
     try:
         found = find_images(settings.data, set_name, scale, table.lr_folder, table.bicubic_lr)
-        return [(files, _checksums(files), files.gt.stat().st_size) for files in found]
+        return [
+            (files, "".join(digest(read_bytes(file)) for file in (files.gt, files.lr) if file), files.gt.stat().st_size)
+            for files in found
+        ]
     except MissingError as error:
         if set_name in table.sets:
             results.missing.append(f"{set_name} ×{scale}: {error}")
     except DataError as error:
         results.problems.append(f"{set_name} ×{scale}: {error}")
     return []
-
-
-def _checksums(files: ImageFiles) -> str:
-    return digest(read_bytes(files.gt)) + (digest(read_bytes(files.lr)) if files.lr else "")
 
 
 def _read(path: Path, metrics: Sequence[str]) -> dict[str, float] | None:

@@ -48,13 +48,8 @@ class Point:
 def points(dataset: str, scale: int, with_latency: bool = False) -> list[Point]:
     """The rows of the papers' main table of which parameters are known.
 
-    Args:
-        dataset: a set of that table.
-        scale: of that table.
-        with_latency: whether to measure forward passes, on the CPU in fp32, with fresh weights.
-
-    Raises:
-        DataError: the table has no such data set.
+    ``with_latency`` measures forward passes, on the CPU in fp32, with fresh weights. Raises `DataError` if the table
+    has no such data set.
     """
     table = TABLES["main"]
     if dataset not in table.sets:
