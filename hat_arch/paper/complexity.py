@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
 from ..archs import window_attention
 from ..archs.layers import pad_to_multiple
@@ -107,13 +108,10 @@ def entries(names: Iterable[str]) -> Iterator[tuple[str, str, Options]]:
             yield from ((study.title, label, {**HAT, **changes}) for label, changes in study.variants.items())
 
 
-def costs(
-    names: Iterable[str], scales: Iterable[int], size: int = SIZE, progress: Callable[[str], object] = lambda name: None
-) -> list[NetworkCost]:
+def costs(names: Iterable[str], scales: Iterable[int], size: int = SIZE) -> list[NetworkCost]:
     """Counts networks and studies at each scale; printed multi-adds go with 64 × 64 alone."""
     found = []
-    for group, name, options in entries(names):
-        progress(name)
+    for group, name, options in tqdm([*entries(names)], leave=False, disable=None):
         for scale in scales:
             try:
                 cost = count(at_scale(options, scale), size)
