@@ -24,8 +24,8 @@ from templates import (
     yaml_value,
 )
 
-from hat_arch.paper.facts import facts
 from hat_arch.paper.networks import HAT, STUDIES, network_options, variant_name
+from hat_arch.paper.published import paper_data
 
 OPTIONS = Path(__file__).parent
 SCALES = (2, 3, 4)
@@ -151,7 +151,7 @@ def family_tests(network: str, scale: int) -> Iterator[tuple[str, str]]:
     ):
         name = f"test_{network}_SRx{scale}{suffix}"
         measures = f"{network} x{scale}{' with ImageNet pre-training' if suffix else ''}"
-        scores = facts()["main_table"][f"x{scale}"].get(row)
+        scores = paper_data()["main_table"][f"x{scale}"].get(row)
         weights = own = weights_of(run + last)
         comment = ["The paper has no such row, and there are no official weights."]
         if scores is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,13 @@ class Plan:
     demo: bool
     note: str
     """What the results are worth, for the report."""
-    networks: dict[str, Options] = field(default_factory=dict)
+    networks: dict[str, Options]
     """Variant → ``network_g`` of what counts."""
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, each once: variants may share one."""
+        return [*{run.name: run for trial in self.trials for run in trial.stages}.values()]
 
 
 def title(study: str) -> str:
@@ -64,14 +69,12 @@ def option_files(study: str) -> dict[str, tuple[str, ...]]:
     unchanged HAT shares those of the papers' main results.
     """
     if study == PRETRAINING:
-        return dict(FULL_PRETRAINING)
-    files: dict[str, tuple[str, ...]] = {}
-    for variant, changes in STUDIES[study].variants.items():
-        name = variant_name(changes)
-        files[variant] = (
-            FULL_PRETRAINING["none"] if name == "HAT" else (f"ablation_{name}_SRx2", f"ablation_{name}_SRx4")
-        )
-    return files
+        return FULL_PRETRAINING
+    names = {variant: variant_name(changes) for variant, changes in STUDIES[study].variants.items()}
+    return {
+        variant: FULL_PRETRAINING["none"] if name == "HAT" else (f"ablation_{name}_SRx2", f"ablation_{name}_SRx4")
+        for variant, name in names.items()
+    }
 
 
 def plan_full(study: str, out: Path, seeds: int = 1, iterations: int | None = None) -> Plan:
@@ -103,13 +106,8 @@ def plan_full(study: str, out: Path, seeds: int = 1, iterations: int | None = No
 
 
 def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = DEMO_ITERATIONS) -> Plan:
-    """A compact HAT on the demo's photographs; everything goes to ``out``.
-
-    Args:
-        study: one of `NAMES`.
-        out: folder; option files are written there.
-        seeds: number of seeds, from 0.
-        iterations: of a run; with two stages, of both together.
+    """A compact HAT on the demo's photographs; everything goes to ``out``. Arguments as of `plan_full`, but that
+    ``iterations`` are those of all stages together.
 
     Raises:
         ConfigError: ``out`` holds runs with other options.
@@ -121,7 +119,14 @@ def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = 
     if not all((data / part).exists() for part in ("train_GT.lmdb", "train_LRx4.lmdb", "val_GT", "val_LRx4")):
         raise DataError(f"{DEMO_DATA}: is not whole; delete it, and it is made anew")
     base = demo_options(data)
-    variants = _demo_pretraining(base) if study == PRETRAINING else _demo_variants(base, study)
+    variants = (
+        _demo_pretraining(base)
+        if study == PRETRAINING
+        else {
+            variant: [{**base, "name": variant_name(changes), "network_g": {**base["network_g"], **changes}}]
+            for variant, changes in STUDIES[study].variants.items()
+        }
+    )
     trials = []
     for seed in range(seeds):
         for variant, stages in variants.items():
@@ -141,11 +146,7 @@ def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = 
 
 
 def demo_options(data: Path) -> Options:
-    """The options of ``make demo`` with a smaller HAT that has the paper's windows: minutes on a core.
-
-    Args:
-        data: folder of the demo's data set.
-    """
+    """Options of ``make demo``, with data in this folder and a smaller HAT with the paper's windows: minutes a core."""
     options, _ = reading.read(shipped_options.named("train_HAT_demo_SRx4"))
     train, val = options["datasets"]["train"], options["datasets"]["val"]
     train.update(dataroot_gt=str(data / "train_GT.lmdb"), dataroot_lq=str(data / "train_LRx4.lmdb"))
@@ -156,13 +157,6 @@ def demo_options(data: Path) -> Options:
     options["train"]["precision"] = "fp32"
     options["logger"]["keep_last"] = 2
     return options
-
-
-def _demo_variants(base: Options, study: str) -> dict[str, list[Options]]:
-    return {
-        variant: [{**base, "name": variant_name(changes), "network_g": {**base["network_g"], **changes}}]
-        for variant, changes in STUDIES[study].variants.items()
-    }
 
 
 def _demo_pretraining(base: Options) -> dict[str, list[Options]]:
@@ -206,21 +200,10 @@ def _write(options: Options, out: Path) -> Path:
         ConfigError: it is not.
     """
     file = out / "options" / f"{options['name']}.yml"
-    with one_at_a_time(out):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / ".lock"):  # two commands may have the same folder
         if not file.exists():
             write_file(file, yaml.safe_dump(options, sort_keys=False, allow_unicode=True).encode())
         elif reading.read(file)[0] != options:
             raise ConfigError(f"{file}: was trained with other settings; give another --out, or delete {out}")
     return file
-
-
-def one_at_a_time(out: Path) -> FileLock:
-    """For a ``with`` block in which a file below ``out`` is written: two commands may have the same folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    return FileLock(out / ".lock")
-
-
-def begun(plan: Plan) -> list[Run]:
-    """Runs of a plan that were begun and are not finished."""
-    runs = {run.name: run for trial in plan.trials for run in trial.stages}.values()
-    return [run for run in runs if run.experiment.is_dir() and not run.finished]

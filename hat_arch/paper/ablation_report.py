@@ -2,60 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from pathlib import Path
-from typing import Any
+
+from filelock import FileLock
 
 from ..compat.registration import build
-from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.images import DataError
 from ..training.report import plt, save, scalars
 from ..utils.files import write_file
-from .ablation import Plan, one_at_a_time
-from .published import look_up
+from ..utils.text_tables import aligned, as_csv
+from .ablation import Plan, option_files
+from .tables import TABLES, Scores
 from .trials import Run, Trial
 
 METRICS = ("psnr", "ssim")
-Scores = dict[str, dict[str, float]]
-"""Data set → metric → value; PSNR in dB."""
 Curves = dict[str, dict[str, dict[int, float]]]
 """Data set → metric → iteration → value."""
 
-BENCHMARKS = tuple(one.name for one in BENCHMARK_SETS)
-_PAPER: dict[str, dict[str, str]] = {
-    "window": {f"window {m}": f"ablations/window_size/w{m}/psnr_ssim" for m in (8, 16)},
-    "ocab_cab": {
-        variant: f"ablations/ocab_cab/{key}"
-        for variant, key in {"neither": "baseline", "OCAB": "ocab", "CAB": "cab", "both": "both"}.items()
-    },
-    "pretraining": {
-        "none": "main_table/x4/HAT",
-        "same task": "ablations/pretraining_strategy/same_task_finetune",
-        "multi-related-task": "ablations/pretraining_strategy/multi_related_task_finetune",
-    },
-}
-"""Study → variant → place in tables.yml of its PSNR and SSIM: on Urban100, or on each of `BENCHMARKS`."""
-
-STATEMENTS = {
-    "overlap": "The paper's text: 0.5 is best; 0 makes OCAB a standard Transformer block; 0.25 and 0.75 give no clear "
-    "gain, or a drop.",
-    "cab_weight": "The paper's text: 0.01 is best; 0 is without CAB.",
-    "cab_size": "The papers' text: a smaller β is better and larger; 6 already helps much; 3 is the default.",
-    "channel_attention": "The paper's text: channel attention gains 0.05 dB on Urban100.",
-}
-"""What the papers say of studies none of whose numbers could be verified (tables.yml, ``source``)."""
-
 
 def paper_scores(study: str) -> dict[str, Scores]:
-    """Variant → the papers' numbers at ×4, where they are verified."""
-    scores = {}
-    for variant, path in _PAPER.get(study, {}).items():
-        cells = look_up(path)
-        if cells is not None:
-            named = zip(BENCHMARKS, cells) if isinstance(cells[0], list) else [("Urban100", cells)]
-            scores[variant] = {name: dict(zip(METRICS, pair)) for name, pair in named}
+    """Variant → the papers' verified numbers at ×4: of the table's row whose weights the variant's last run makes."""
+    table, scores = TABLES[study], {}
+    for variant, runs in option_files(study).items():
+        row = next(row for row in table.rows if runs[-1] in row.runs.get(4, ()))
+        if found := table.paper(row, 4):
+            scores[variant] = found
     return scores
 
 
@@ -72,10 +44,7 @@ def curves(run: Run) -> Curves:
 
 def at_end(measured: Curves) -> Scores:
     """What the last validation measured."""
-    return {
-        dataset: {metric: points[max(points)] for metric, points in metrics.items()}
-        for dataset, metrics in measured.items()
-    }
+    return {dataset: {m: points[max(points)] for m, points in one.items()} for dataset, one in measured.items()}
 
 
 def require_logs(plan: Plan) -> None:
@@ -108,21 +77,19 @@ class Results:
 def write_report(plan: Plan, failed: dict[str, str]) -> None:
     """Writes ``table.md``, ``table.csv``, ``runs.csv`` and ``curves.png`` to the plan's folder, from what is finished.
 
-    Args:
-        plan: what was trained.
-        failed: trial → what went wrong.
+    ``failed`` says for some trials what went wrong.
     """
     results = Results(plan)
     parts = [f"# Ablation: {plan.title}", plan.note, _table(results), *_notes(results, failed)]
     runs = [
-        {"variant": trial.variant, "seed": trial.seed, "data set": dataset, **{m: f"{v:.6f}" for m, v in one.items()}}
+        [trial.variant, trial.seed, dataset, *(f"{one[metric]:.6f}" for metric in METRICS)]
         for trial, scores in results.ends.items()
         for dataset, one in scores.items()
     ]
-    with one_at_a_time(plan.out):
+    with FileLock(plan.out / ".lock"):  # two commands may report to the same folder
         write_file(plan.out / "table.md", ("\n\n".join(parts) + "\n").encode())
-        write_file(plan.out / "table.csv", _csv(_means(results)))
-        write_file(plan.out / "runs.csv", _csv(runs))
+        write_file(plan.out / "table.csv", _means(results).encode())
+        write_file(plan.out / "runs.csv", as_csv(["variant", "seed", "data set", *METRICS], runs).encode())
         draw(results, plan.out / "curves.png")
 
 
@@ -131,31 +98,32 @@ def _table(results: Results) -> str:
     paper = paper_scores(results.plan.study)
     columns = list(dict.fromkeys(name for scores in paper.values() for name in scores))
     header = ["variant", "parameters", "seeds", *results.datasets, *(f"paper: {name}" for name in columns)]
-    rows = [header, ["---"] * len(header)]
+    rows = []
     for variant in results.plan.networks:
         seeds = sum(bool(scores) for trial, scores in results.ends.items() if trial.variant == variant)
         row = [variant, f"{results.parameters[variant]:,}", str(seeds)]
         for dataset in results.datasets:
             psnr, ssim = (results.values(variant, dataset, metric) for metric in METRICS)
-            row.append(f"{_spread(psnr, 2)} / {_spread(ssim, 4)}" if psnr and ssim else "")
+            cells = (_mean_and_deviation(psnr, 2), _mean_and_deviation(ssim, 4))
+            row.append(" / ".join(" ± ".join(filter(None, cell)) for cell in cells if any(cell)))
         for name in columns:
             scores = paper.get(variant, {}).get(name)
             row.append(f"{scores['psnr']:.2f} / {scores['ssim']:.4f}" if scores else "")
         rows.append(row)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return aligned(header, rows, "pipe")
 
 
-def _spread(values: list[float], digits: int) -> str:
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+def _mean_and_deviation(values: list[float], digits: int) -> tuple[str, str]:
+    """Mean and sample standard deviation; empty where there are too few values."""
+    mean = f"{statistics.fmean(values):.{digits}f}" if values else ""
+    return mean, f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
 
 
 def _notes(results: Results, failed: dict[str, str]) -> list[str]:
     """What to know when reading the table: paragraphs."""
     plan = results.plan
     notes = ["PSNR in dB / SSIM, on Y. Ours: mean ± sample standard deviation over the seeds."]
-    if plan.study in STATEMENTS:
-        notes.append(f"None of this study's numbers could be verified. {STATEMENTS[plan.study]}")
+    notes += TABLES[plan.study].notes
     for dataset in results.datasets:
         values = [found for variant in plan.networks if (found := results.values(variant, dataset, "psnr"))]
         if len(values) > 1 and all(len(one) > 1 for one in values):
@@ -171,30 +139,19 @@ def _notes(results: Results, failed: dict[str, str]) -> list[str]:
     return [*notes, "![PSNR over the iterations, and at the end](curves.png)"]
 
 
-def _means(results: Results) -> list[dict[str, Any]]:
-    """A row for each variant and data set, of ours and of the papers'."""
-    rows: list[dict[str, Any]] = []
+def _means(results: Results) -> str:
+    """CSV: a line for each variant and data set, of ours and of the papers'."""
+    lines: list[list[object]] = []
+    paper = paper_scores(results.plan.study)
     for variant, parameters in results.parameters.items():
         for dataset in results.datasets:
-            row = {"variant": variant, "source": "ours", "data set": dataset, "parameters": parameters}
-            for metric in METRICS:
-                values = results.values(variant, dataset, metric)
-                row["seeds"] = len(values)
-                row[metric] = f"{statistics.fmean(values):.6f}" if values else ""
-                row[f"{metric} std"] = f"{statistics.stdev(values):.6f}" if len(values) > 1 else ""
-            rows.append(row)
-        for dataset, scores in paper_scores(results.plan.study).get(variant, {}).items():
-            rows.append({"variant": variant, "source": "paper", "data set": dataset, **scores})
-    return rows
-
-
-def _csv(rows: list[dict[str, Any]]) -> bytes:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
+            psnr, ssim = (results.values(variant, dataset, metric) for metric in METRICS)
+            scores = (*_mean_and_deviation(psnr, 6), *_mean_and_deviation(ssim, 6))
+            lines.append([variant, "ours", dataset, parameters, len(psnr), *scores])
+        for dataset, printed in paper.get(variant, {}).items():
+            lines.append([variant, "paper", dataset, None, None, printed["psnr"], None, printed["ssim"], None])
+    names = ["variant", "source", "data set", "parameters", "seeds", "psnr", "psnr std", "ssim", "ssim std"]
+    return as_csv(names, lines)
 
 
 def draw(results: Results, file: Path) -> None:

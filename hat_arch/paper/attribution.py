@@ -65,15 +65,9 @@ class Attribution:
 
 
 def blur_path(lr: Tensor, steps: int = STEPS, sigma: float = SIGMA) -> Tensor:
-    """The images of the path, ``(steps + 1, C, H, W)``, from ``lr`` blurred by ``sigma`` to ``lr`` itself.
+    """The images of the path, ``(steps + 1, C, H, W)``, from ``lr`` blurred by ``sigma`` pixels to ``lr`` itself.
 
-    Args:
-        lr: ``(C, H, W)``; beyond its borders it is mirrored.
-        steps: of the path.
-        sigma: in pixels.
-
-    Raises:
-        DataError: the image is too small to be mirrored.
+    Beyond its borders ``lr``, ``(C, H, W)``, is mirrored. Raises `DataError` if it is too small for that.
     """
     half = KERNEL // 2
     if min(lr.shape[1:]) <= half:
@@ -87,17 +81,10 @@ def blur_path(lr: Tensor, steps: int = STEPS, sigma: float = SIGMA) -> Tensor:
 
 
 def objective(sr: Tensor, window: Window) -> Tensor:
-    """The gradient detector: sums ``sqrt(dy² + dx²)`` over the window and the channels, for each image.
+    """The gradient detector: sums ``sqrt(dy² + dx²)`` over the window and the channels; ``(B, C, H, W)`` to ``(B,)``.
 
-    Where an image is flat the derivative of the root is taken to be 0. (The authors' code gets NaN there and sets the
-    attribution of every LR pixel that reaches that point to 0.)
-
-    Args:
-        sr: ``(B, C, H, W)``. Its last row and column have no neighbour and do not count.
-        window: of the SR image.
-
-    Returns:
-        ``(B,)``.
+    The last row and column of an image have no neighbour and do not count. Where an image is flat the derivative of the
+    root is taken to be 0; the authors' code gets NaN there, and drops every LR pixel that reaches that point.
     """
     rows = slice(window.y, window.y + window.side)
     columns = slice(window.x, window.x + window.side)

@@ -11,7 +11,7 @@ import numpy as np
 from basicsr.metrics import calculate_psnr, calculate_ssim
 
 from ..training.report import plain, plt, save
-from .attribution import AREA, STEPS, Attribution, Map, Window, attribute, contribution_area, diffusion_index
+from .attribution import AREA, STEPS, Attribution, Window, attribute, contribution_area, diffusion_index
 from .drawing import FONT, mark, show
 from .evaluation_images import Image, to_tensor
 from .trained_networks import TrainedNetwork, naming_failures
@@ -31,17 +31,13 @@ class ExplainedNetwork:
     """PSNR and SSIM of the whole image, of all channels and to the border, as the authors' figures have them."""
     seconds: float
 
-    @property
-    def map(self) -> Map:
-        return self.attribution.map
-
     def numbers(self) -> dict[str, Any]:
         """For JSON."""
-        area = contribution_area(self.map)
+        area = contribution_area(self.attribution.map)
         return {
             "network": self.network.label,
             "weights": self.network.weights,
-            "diffusion_index": diffusion_index(self.map),
+            "diffusion_index": diffusion_index(self.attribution.map),
             "area_pixels": int(area.sum()),
             "area_share": float(area.mean()),
             "psnr": self.psnr,
@@ -102,19 +98,15 @@ def draw(explained: list[ExplainedNetwork], gt: Image, lr: Image, window: Window
     mark(axes[1, 0], on_hr)
     show(axes[2, 0], gt[inside], f"HR, {window.side}×{window.side}")
     for column, one in zip(axes[:, 1:].T, explained):
-        area = contribution_area(one.map)
+        values = one.attribution.map
+        area, grey = contribution_area(values), 0.25 * lr.mean(-1, keepdims=True) + 0.75 * 255
+        faded = np.where(area[..., None], lr[..., ::-1], grey).astype(np.uint8)
         column[0].set_title(plain(one.network.label), fontsize=FONT + 1, fontweight="bold")
-        show(column[0], plt.get_cmap("seismic")(one.map * 0.5 + 0.5)[..., :3], f"DI {diffusion_index(one.map):.2f}")
+        show(column[0], plt.get_cmap("seismic")(values * 0.5 + 0.5)[..., :3], f"DI {diffusion_index(values):.2f}")
         mark(column[0], on_lr, "black", 0.6)
-        show(column[1], _faded_outside(lr, area), f"{area.mean():.1%} of the pixels")
+        show(column[1], faded, f"{area.mean():.1%} of the pixels")
         show(column[2], one.sr[inside], f"{one.psnr:.2f} dB / {one.ssim:.4f}")
     for ax, name in zip(axes[:, 1], ("attribution", f"{AREA:.0%} of it", "SR")):
         ax.set_ylabel(name, fontsize=FONT)
     figure.supxlabel(how, fontsize=FONT - 2, wrap=True)
     save(figure, file)
-
-
-def _faded_outside(lr: Image, area: np.ndarray) -> Image:
-    """The LR image in RGB, faded to grey outside the area."""
-    grey = 0.25 * lr.mean(-1, keepdims=True) + 0.75 * 255
-    return np.where(area[..., None], lr[..., ::-1], grey).astype(np.uint8)

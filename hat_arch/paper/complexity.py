@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
 from ..archs import window_attention
 from ..archs.layers import pad_to_multiple
@@ -23,7 +24,6 @@ from ..utils.text_tables import Style, aligned, as_csv
 from .networks import HAT, NETWORKS, STUDIES, Options, at_scale, scale_of
 from .published import look_up
 
-SCALES = (2, 3, 4)
 SIZE = 64
 """Side of the LR image for which the papers print multi-adds."""
 
@@ -33,10 +33,6 @@ PRINTED = {
     ("HAT", 4): "complexity/printed/HAT",
     ("window 8", 4): "ablations/window_size/w8",
     ("window 16", 4): "ablations/window_size/w16",
-}
-PRINTED_PARAMETERS = {
-    ("EDSR", 4): "complexity/other_nets_params_M_x4/values/EDSR",
-    ("RCAN", 4): "complexity/other_nets_params_M_x4/values/RCAN",
 }
 FOOTNOTE = (
     "The counting rule (convolutions, linear layers, both products of attention) gives to 0.1 G what is printed for "
@@ -112,23 +108,18 @@ def entries(names: Iterable[str]) -> Iterator[tuple[str, str, Options]]:
             yield from ((study.title, label, {**HAT, **changes}) for label, changes in study.variants.items())
 
 
-def costs(
-    names: Iterable[str] = (*NETWORKS, *STUDIES),
-    scales: Iterable[int] = SCALES,
-    size: int = SIZE,
-    progress: Callable[[str], object] = lambda name: None,
-) -> list[NetworkCost]:
+def costs(names: Iterable[str], scales: Iterable[int], size: int = SIZE) -> list[NetworkCost]:
     """Counts networks and studies at each scale; printed multi-adds go with 64 × 64 alone."""
     found = []
-    for group, name, options in entries(names):
-        progress(name)
+    for group, name, options in tqdm([*entries(names)], leave=False, disable=None):
         for scale in scales:
             try:
                 cost = count(at_scale(options, scale), size)
             except ValueError:
                 cost = None
             printed = look_up(PRINTED.get((name, scale), "")) or {}
-            parameters = printed.get("params_M", look_up(PRINTED_PARAMETERS.get((name, scale), "")))
+            others = look_up(f"complexity/other_nets_params_M_x{scale}/values/{name}")
+            parameters = printed.get("params_M", others)
             multi_adds = printed.get("multi_adds_G") if size == SIZE else None
             found.append(NetworkCost(group, name, scale, cost, parameters, multi_adds))
     return found
@@ -136,22 +127,20 @@ def costs(
 
 def tables(found: Sequence[NetworkCost], style: Style) -> Iterator[tuple[str, str]]:
     """Each group and its table, parameters in millions and multi-adds in 10⁹."""
+
+    def cells(value: float, printed: float | None) -> tuple[str, str, str]:
+        return f"{value:.2f}", *(("", "") if printed is None else (f"{printed:.1f}", f"{value - printed:+.2f}"))
+
     header = ["", "scale", "params", "printed", "diff.", "multi-adds", "printed", "diff."]
-    for group in dict.fromkeys(one.group for one in found):
-        lines = [[one.name, f"×{one.scale}", *_cells(one)] for one in found if one.group == group]
-        yield group, aligned(header, lines, style)
-
-
-def _cells(one: NetworkCost) -> list[str]:
-    if one.cost is None:
-        return [""] * 6
-    texts = []
-    for value, printed in (
-        (one.cost.parameters / 1e6, one.printed_parameters),
-        (one.cost.multi_adds / 1e9, one.printed_multi_adds),
-    ):
-        texts += [f"{value:.2f}", *(("", "") if printed is None else (f"{printed:.1f}", f"{value - printed:+.2f}"))]
-    return texts
+    lines: dict[str, list[list[str]]] = {}
+    for one in found:
+        line = [one.name, f"×{one.scale}"]
+        if one.cost is not None:
+            line += cells(one.cost.parameters / 1e6, one.printed_parameters)
+            line += cells(one.cost.multi_adds / 1e9, one.printed_multi_adds)
+        lines.setdefault(one.group, []).append(line)
+    for group in lines:
+        yield group, aligned(header, lines[group], style)
 
 
 def footnotes(found: Sequence[NetworkCost]) -> list[str]:

@@ -99,11 +99,6 @@ class Results:
     """What is there and cannot be used."""
 
 
-def bicubic(scale: int) -> Method:
-    """MATLAB's bicubic."""
-    return Method(BICUBIC, scale, "MATLAB bicubic", BICUBIC_COST, lambda: partial(imresize, scale=scale))
-
-
 def released(label: str, options: Options, weights: Path, settings: Settings) -> Method:
     """The network of a ``network_g`` with weights in a file; it is built when the first image needs it."""
 
@@ -117,15 +112,9 @@ def released(label: str, options: Options, weights: Path, settings: Settings) ->
 
 
 def own(spec: str, plugins: Sequence[str], settings: Settings) -> Method:
-    """A network that the papers do not have.
+    """A network that the papers do not have, ``LABEL=FILE``; errors as of `hat_arch.paper.trained_networks.load`.
 
-    Args:
-        spec: ``LABEL=FILE``, see `hat_arch.paper.trained_networks.load`.
-        plugins: files and modules that may define it.
-        settings: how it is run.
-
-    Raises:
-        UserError: there is no such network, or its weights do not fit.
+    ``plugins`` are the files and modules that may define it: if one changes, cached scores no longer count.
     """
     if not all(spec.partition("=")):
         raise UserError(f"--network {spec}: must be LABEL=FILE, an option file or weights of a HAT")
@@ -160,14 +149,12 @@ def evaluate(table: Table, scales: Sequence[int], extra: Sequence[Method], setti
         _run(planned, metrics, results)
     results.problems = list(dict.fromkeys(results.problems))
     results.images = [one for one in planned if one.scores]
-    by_cell: dict[tuple[int, str, str], list[Measurement]] = {}
-    for one in planned:
-        by_cell.setdefault((one.method.scale, one.method.label, one.set_name), []).append(one)
-    for (scale, label, set_name), images in by_cell.items():
+    for (method, set_name), group in groupby(planned, key=lambda one: (one.method, one.set_name)):
+        images = [*group]
         scores = [one.scores for one in images if one.scores]
         if len(scores) == len(images):
             means = {metric: float(np.mean([score[metric] for score in scores])) for metric in metrics}
-            results.cells.setdefault((scale, label), {})[set_name] = means
+            results.cells.setdefault((method.scale, method.label), {})[set_name] = means
     return results
 
 
@@ -175,7 +162,8 @@ def _methods(table: Table, scale: int, extra: Sequence[Method], settings: Settin
     """Bicubic, the table's rows whose weights are there, and ``extra``; what is missing is noted."""
     labels = {BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra)}
     wanted = labels & settings.only or labels
-    methods = [bicubic(scale), *(method for method in extra if method.scale == scale)]
+    methods = [Method(BICUBIC, scale, "MATLAB bicubic", BICUBIC_COST, lambda: partial(imresize, scale=scale))]
+    methods += [method for method in extra if method.scale == scale]
     for row in table.rows:
         if row.network is None or row.label not in wanted:
             continue
@@ -210,17 +198,16 @@ def _images(
     """Files, checksums and bytes of each image of a set; none, and a note, if it cannot be used."""
     try:
         found = find_images(settings.data, set_name, scale, table.lr_folder, table.bicubic_lr)
-        return [(files, _checksums(files), files.gt.stat().st_size) for files in found]
+        return [
+            (files, "".join(digest(read_bytes(file)) for file in (files.gt, files.lr) if file), files.gt.stat().st_size)
+            for files in found
+        ]
     except MissingError as error:
         if set_name in table.sets:
             results.missing.append(f"{set_name} ×{scale}: {error}")
     except DataError as error:
         results.problems.append(f"{set_name} ×{scale}: {error}")
     return []
-
-
-def _checksums(files: ImageFiles) -> str:
-    return digest(read_bytes(files.gt)) + (digest(read_bytes(files.lr)) if files.lr else "")
 
 
 def _read(path: Path, metrics: Sequence[str]) -> dict[str, float] | None:

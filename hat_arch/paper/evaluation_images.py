@@ -58,32 +58,28 @@ def find_images(
         MissingError: no such set.
         DataError: it has another number of images than it should, an image in one folder alone, or two of one name.
     """
-    known = next((one for one in BENCHMARK_SETS if one.name == set_name), None)
-    folder = _folder_of(root, known or BenchmarkSet(set_name, set_name, 0))
+    known = next((one for one in BENCHMARK_SETS if one.name == set_name), BenchmarkSet(set_name, set_name, 0))
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    folder = next((one for one in folders if one.is_dir() and one.name.lower() in known.folder_names), None)
+    if folder is None:
+        raise MissingError(f"{root / known.folder}: no such folder")
     choices = [f"GTmod{scale}", *HR_FOLDERS]
     gt_folder = next((folder / choice for choice in choices if (folder / choice).is_dir()), folder)
     gts = _by_name(gt_folder, recursive=gt_folder is not folder)
     if not gts:
         raise MissingError(f"{folder / choices[0]}: no images")
-    if known and known.images != len(gts):
+    if known.images not in (0, len(gts)):  # 0: any number
         raise DataError(f"{gt_folder}: has {len(gts)} images; {set_name} has {known.images}")
     lr = folder / lr_folder.format(scale=scale)
     if not lr.is_dir():
-        if not make_lr:
-            raise MissingError(f"{lr}: no such folder")
-        return [ImageFiles(name, gt, None) for name, gt in gts.items()]
+        if make_lr:
+            return [ImageFiles(name, gt, None) for name, gt in gts.items()]
+        raise MissingError(f"{lr}: no such folder")
     lrs = _by_name(lr)
     if alone := sorted(gts.keys() ^ lrs.keys()):
         where, other = (gt_folder, lr) if alone[0] in gts else (lr, gt_folder)
         raise DataError(f"{where / alone[0]}: has no partner in {other}; both folders need the same names")
     return [ImageFiles(name, gt, lrs[name]) for name, gt in gts.items()]
-
-
-def _folder_of(root: Path, benchmark: BenchmarkSet) -> Path:
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if folder.is_dir() and folder.name.lower() in benchmark.folder_names:
-            return folder
-    raise MissingError(f"{root / benchmark.folder}: no such folder")
 
 
 def _by_name(folder: Path, recursive: bool = True) -> dict[str, Path]:
@@ -124,14 +120,7 @@ def read_hr(
 ) -> tuple[Image, Image]:
     """GT, cropped to a multiple of the scale, and the LR image that is made from it.
 
-    Args:
-        file: HR image.
-        scale: GT side / LR side.
-        downsample: how the LR is made.
-        crop: left, top, width and height of a part to cut out first.
-
-    Raises:
-        DataError: no image, or the part is not inside it.
+    ``crop`` is the left, top, width and height of a part to cut out first. Raises `DataError` if it is not inside.
     """
     gt = _read(file)
     if crop is not None:
@@ -157,14 +146,9 @@ def _cropped(image: Image, scale: int, file: Path) -> Image:
 def require_inside(
     option: str, part: tuple[int, ...], image: Image, file: Path, corner: tuple[int, ...] = (0, 0)
 ) -> None:
-    """Raises `DataError` unless left, top, width and height describe a part of an image.
+    """Raises `DataError`, which names an option, unless left, top, width and height describe a part of an image.
 
-    Args:
-        option: that names the part, for the message.
-        part: counted from ``corner``.
-        image: ``(H, W, 3)``.
-        file: that the image was read from.
-        corner: left and top of the image in the file.
+    The image was cut out of ``file`` at ``corner``, left and top; ``part`` is counted from there.
     """
     x, y, width, height = part
     rows, columns = image.shape[:2]

@@ -33,13 +33,8 @@ class MetricError(UserError):
 def psnr(image: Image, gt: Image, crop_border: int) -> float:
     """Peak signal-to-noise ratio of luma in dB (ITU-R BT.601, studio range, not rounded); infinite for equal images.
 
-    Args:
-        image: of the shape of ``gt``.
-        gt: ground truth.
-        crop_border: pixels left out on each side; the papers take the scale.
-
-    Raises:
-        MetricError: the images differ in shape, or are too small for SSIM.
+    ``crop_border`` pixels are left out on each side; the papers take the scale. Raises `MetricError` if the images
+    differ in shape, or are too small for SSIM.
     """
     _require_comparable(image, gt, crop_border)
     return float(calculate_psnr(image, gt, crop_border=crop_border, test_y_channel=True))

@@ -97,11 +97,7 @@ _SIZES = {"window_size": "window", "overlap_ratio": "overlap", "conv_scale": "ca
 
 
 def variant_name(changes: Options) -> str:
-    """ASCII name of a variant of HAT, for files and runs: equal networks of several studies have one name.
-
-    Args:
-        changes: what differs from ``NETWORKS["HAT"]``, as `Study.variants` has it.
-    """
+    """ASCII name of a variant of HAT (see `Study`), for files and runs: equal networks of several studies have one."""
     words = ["HAT"]
     words += [f"{_SIZES[key]}_{changes[key]:g}" for key in _SIZES if changes.get(key, HAT[key]) != HAT[key]]
     words += [_PARTS[key] for key in _PARTS if not changes.get(key, True)]

@@ -49,9 +49,7 @@ class TableRow:
     def weights(self, scale: int, folder: Path | None = None) -> list[Path]:
         """Where its weights are looked for, the first first.
 
-        Args:
-            scale: of the table.
-            folder: holds released weights and runs; by default ``experiments/pretrained_models`` and ``experiments``.
+        ``folder`` holds released weights and runs; by default ``experiments/pretrained_models`` and ``experiments``.
         """
         released = [(folder or PRETRAINED) / self.files[scale]] if scale in self.files else []
         return released + [(folder or EXPERIMENTS) / run / LATEST for run in self.runs.get(scale, ())]

@@ -16,8 +16,9 @@ from ..inference.prepared import Prepared
 from ..training.report import plt, save
 from .complexity import SIZE, count
 from .drawing import FONT, MARK
-from .networks import NETWORKS, network_options
+from .networks import Options
 from .published import look_up
+from .tables import TABLES
 
 OTHERS = "#4a6fa5"
 PLACES = (
@@ -25,8 +26,6 @@ PLACES = (
     *((5, 8, "left"), (5, -8, "left"), (-5, 8, "right"), (-5, -8, "right"), (0, 18, "center"), (0, -18, "center")),
 )
 """Where a name may stand beside its point: right and up in points, and which side of it is there."""
-ALIASES = {"RRDB": "RRDBNet"}
-"""Rows of the main table whose network has another name in `NETWORKS`."""
 
 
 @dataclass(frozen=True)
@@ -49,36 +48,30 @@ class Point:
 def points(dataset: str, scale: int, with_latency: bool = False) -> list[Point]:
     """The rows of the papers' main table of which parameters are known.
 
-    Args:
-        dataset: a set of that table.
-        scale: of that table.
-        with_latency: whether to measure forward passes, on the CPU in fp32, with fresh weights.
-
-    Raises:
-        DataError: the table has no such data set.
+    ``with_latency`` measures forward passes, on the CPU in fp32, with fresh weights. Raises `DataError` if the table
+    has no such data set.
     """
-    columns = look_up("main_table/columns")
-    if dataset not in columns:
-        raise DataError(f"--dataset {dataset}: unknown; the papers have {', '.join(columns)}")
+    table = TABLES["main"]
+    if dataset not in table.sets:
+        raise DataError(f"--dataset {dataset}: unknown; the papers have {', '.join(table.sets)}")
     found, times = [], dict[str, float]()
-    for row, cells in look_up(f"main_table/x{scale}").items():
-        name, _, dagger = row.partition("_")
-        psnr, ours = cells[columns.index(dataset)][0], ALIASES.get(name, name)
+    for row in table.rows:
+        name, psnr = row.label.rstrip("†"), table.paper(row, scale).get(dataset, {}).get("psnr")
         parameters = look_up(f"complexity/other_nets_params_M_x{scale}/values/{name}")
         multi_adds = None
-        if ours in NETWORKS:
-            cost = count(network_options(ours, scale))
+        if row.network is not None and psnr is not None:
+            cost = count(row.options(scale))
             parameters, multi_adds = cost.parameters / 1e6, cost.multi_adds / 1e9
-            if with_latency and ours not in times:
-                times[ours] = latency(ours, scale)
+            if with_latency and name not in times:
+                times[name] = latency(row.options(scale))
         if psnr is not None and parameters is not None:
-            found.append(Point(name, psnr, bool(dagger), parameters, multi_adds, times.get(ours)))
+            found.append(Point(name, psnr, name != row.label, parameters, multi_adds, times.get(name)))
     return found
 
 
-def latency(network: str, scale: int) -> float:
+def latency(network_g: Options) -> float:
     """Milliseconds of a forward pass for an LR image of 64 × 64 on the CPU, the median of at least two seconds."""
-    forward = Prepared(build(network_options(network, scale)).eval(), None)
+    forward = Prepared(build(network_g).eval(), None)
     with torch.no_grad():
         timer = Timer("forward(image)", globals={"forward": forward, "image": torch.rand(1, 3, SIZE, SIZE)},
                       num_threads=torch.get_num_threads())  # fmt: skip

@@ -36,11 +36,9 @@ class NetworkError(UserError):
 
 @contextlib.contextmanager
 def naming_failures(what: str, remedy: str) -> Iterator[None]:
-    """Turns whatever a network raises into a `NetworkError` that begins with ``what``, on one line.
+    """Turns whatever a network raises into a `NetworkError` of one line that begins with ``what``, the network.
 
-    Args:
-        what: the network, perhaps with the image.
-        remedy: what to do when there is too little memory.
+    ``remedy`` says what to do when there is too little memory.
     """
     try:
         yield
@@ -72,12 +70,7 @@ class TrainedNetwork:
         return self.network(pad_to_multiple(lr, self._multiple))[..., :height, :width]
 
     def enlarger(self, tile: Literal["whole", "auto"] | int = "whole", device: str = "cpu") -> Enlarge:
-        """The network as a function of 8-bit images, in fp32.
-
-        Args:
-            tile: as of `Upscaler`; ``whole`` is exact.
-            device: where it runs.
-        """
+        """The network as a function of 8-bit images, in fp32; ``tile`` as of `Upscaler`, ``whole`` is exact."""
         network = self.network.to(device)
         upscaler = Upscaler(network, self.scale, multiple=self._multiple, tile=tile, precision="fp32")
         return lambda lr: tensor2img(upscaler(to_tensor(lr).to(device)))
@@ -125,16 +118,11 @@ def load(spec: str, scale: int = 4, untrained: bool = False, option: str = "--ar
             return _make(name, network_options(name, scale), scale, path if label else None, None, untrained)
         if path.suffix not in (".pth", ".safetensors") and not path.is_file():
             raise UserError(f"unknown network '{name}'; {HOW}")
-        return _hat(label or path.stem, path)
+        network: Any = load_network(path).requires_grad_(False)
+        options = {"type": "HAT", "upscale": network.upscale, "window_size": network.window_size}
+        return TrainedNetwork(label or path.stem, network, options, network.upscale, str(path))
     except UserError as error:
         raise UserError(f"{option} {spec}: {error}") from error
-
-
-def _hat(label: str, file: Path) -> TrainedNetwork:
-    """A HAT by its weights alone."""
-    network: Any = load_network(file).requires_grad_(False)
-    options = {"type": "HAT", "upscale": network.upscale, "window_size": network.window_size}
-    return TrainedNetwork(label, network, options, network.upscale, str(file))
 
 
 def _from_option_file(file: Path, label: str, untrained: bool) -> TrainedNetwork:

@@ -7,17 +7,19 @@ import fcntl
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from tqdm import tqdm
 
 from ..utils.machine import cores
 
 COMMAND = (sys.executable, "-m", "hat_arch", "train")
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -76,95 +78,82 @@ def train(
         logs: folder for what the runs print, beside a progress bar; without it, they print to the terminal.
         arguments: further ones of ``basicsr train``.
     """
+    # the runs have other working folders, and import from where this process does
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    if at_once > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // at_once)))
     runs = {run.experiment: run for trial in trials for run in trial.stages}.values()
-    processes = _Processes(at_once, logs, arguments)
-    finished = sum(run.finished for run in runs)
-    bar = tqdm(total=len(runs), initial=finished, unit="run", dynamic_ncols=True, disable=None if logs else True)
-    with ThreadPoolExecutor(at_once) as executor, bar:
-        futures = {executor.submit(processes.train, trial): trial for trial in trials}
-        waiting = set(futures)
+    waiting, active = deque(trials), dict[Trial, Generator[None, None, str | None]]()
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(run: Run, claim: int, output: BinaryIO | None) -> subprocess.Popen[bytes]:
+        words = [*COMMAND, "-opt", str(run.options.resolve()), "--auto_resume", *arguments]
+        started.append(
+            subprocess.Popen(words, cwd=run.folder, env=environment, stdout=output, stderr=output, pass_fds=(claim,))
+        )
+        return started[-1]
+
+    with tqdm(total=len(runs), unit="run", dynamic_ncols=True, disable=None if logs else True) as bar:
         try:
-            while waiting:
-                ended, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+            while waiting or active:
+                while waiting and len(active) < at_once:
+                    trial = waiting.popleft()
+                    active[trial] = _stages(trial, logs, start)
+                for trial, steps in [*active.items()]:
+                    try:
+                        next(steps)
+                    except StopIteration as end:
+                        del active[trial]
+                        yield trial, end.value
                 bar.n = sum(run.finished for run in runs)
                 bar.refresh()
-                for future in sorted(ended, key=list(futures).index):
-                    yield futures[future], future.result()
+                time.sleep(POLL_SECONDS)
         finally:
-            executor.shutdown(wait=False, cancel_futures=True)
-            processes.stop()
+            for process in started:
+                process.terminate()  # does nothing to those that have ended
+            for process in started:
+                process.wait()
 
 
-class _Processes:
-    """The processes that train now."""
+def _stages(
+    trial: Trial, logs: Path | None, start: Callable[[Run, int, BinaryIO | None], subprocess.Popen[bytes]]
+) -> Generator[None, None, str | None]:
+    """Trains the stages of a trial that are not finished, and yields while it waits; returns what went wrong.
 
-    def __init__(self, at_once: int, logs: Path | None, arguments: Sequence[str]) -> None:
-        self.logs, self.arguments = logs, arguments
-        # they run in other folders, and import from where this process does
-        self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        if at_once > 1:
-            self.environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // at_once)))
-        self.running: set[subprocess.Popen[bytes]] = set()
-        self.stopping = threading.Event()
-        self.lock = threading.Lock()
-
-    def train(self, trial: Trial) -> str | None:
-        """Trains the stages of a trial that are not finished; returns what went wrong."""
-        for run in trial.stages:
-            if run.finished:
+    Each run is claimed by a lock on an open file, which the process that trains it inherits: the claim outlives this
+    command if that is killed, and ends with the training.
+    """
+    for run in trial.stages:
+        if run.finished:
+            continue
+        run.experiment.parent.mkdir(parents=True, exist_ok=True)
+        with run.experiment.with_name(f".{run.name}.lock").open("w") as lock:
+            while not _locked(lock):
+                yield
+            if run.finished:  # another command has trained it meanwhile
                 continue
-            with self._claimed(run) as claim:
-                if run.finished:  # another command has trained it meanwhile
-                    continue
-                if self.logs is None:
-                    tqdm.write(f"{trial}: {run.name}, {run.iterations:,} iterations")
-                if problem := self._train(run, claim):
-                    return problem
-        return None
+            log = logs / f"{run.name}.log" if logs else None
+            with log.open("ab") if log else contextlib.nullcontext() as output:
+                begin = output.tell() if output else 0
+                if log is None:
+                    print(f"{trial}: {run.name}, {run.iterations:,} iterations", flush=True)
+                process = start(run, lock.fileno(), output)
+                while process.poll() is None:
+                    yield
+        code = process.returncode
+        if code != 0 or not run.finished:
+            problem = f"{run.name} ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
+            return f"{problem}{_last_words(log, begin)} ({log})" if log else problem
+    return None
 
-    def stop(self) -> None:
-        """Has every process write a checkpoint and end."""
-        with self.lock:
-            self.stopping.set()
-            for process in self.running:
-                process.terminate()
 
-    @contextlib.contextmanager
-    def _claimed(self, run: Run) -> Iterator[int]:
-        """Waits until no other process trains this run, here or for another command; yields what holds the claim.
-
-        The claim is a lock on an open file, which the process that trains inherits: it outlives this command if that
-        is killed, and ends with the training.
-        """
-        file = run.experiment.with_name(f".{run.name}.lock")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("w") as lock:
-            while not self.stopping.is_set():
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                self.stopping.wait(1)
-            yield lock.fileno()
-
-    def _train(self, run: Run, claim: int) -> str | None:
-        log = self.logs / f"{run.name}.log" if self.logs else None
-        words = [*COMMAND, "-opt", str(run.options.resolve()), "--auto_resume", *self.arguments]
-        with log.open("ab") if log else contextlib.nullcontext() as output:
-            begin = output.tell() if output else 0
-            with self.lock:
-                if self.stopping.is_set():
-                    return "stopped"
-                process = subprocess.Popen(
-                    words, cwd=run.folder, env=self.environment, stdout=output, stderr=output, pass_fds=(claim,)
-                )
-                self.running.add(process)
-            code = process.wait()
-            with self.lock:
-                self.running.discard(process)
-        if code == 0 and run.finished:
-            return None
-        problem = f"{run.name} ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
-        return f"{problem}{_last_words(log, begin)} ({log})" if log else problem
+def _locked(file: TextIO) -> bool:
+    """Locks a file unless another process, or another opening of it, has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
 
 
 def _last_words(log: Path, begin: int) -> str:

@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import positive
+
 if TYPE_CHECKING:
     from ...paper.ablation import Plan
 
@@ -26,21 +28,15 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--list", action="store_true", help="print the studies and their variants, and end")
     parser.add_argument("--budget", choices=["demo", "full"], default="demo", help="default: demo")
     parser.add_argument("--resume", action="store_true", help="go on with runs that were begun")
-    parser.add_argument("--seeds", type=_positive, metavar="N", help="seeds of each variant; default: demo 3, full 1")
+    parser.add_argument("--seeds", type=positive, metavar="N", help="seeds of each variant; default: demo 3, full 1")
     parser.add_argument(
-        "--iterations", type=_positive, metavar="N", help="of a variant; at the full budget of each stage, for a trial"
+        "--iterations", type=positive, metavar="N", help="of a variant; at the full budget of each stage, for a trial"
     )
-    parser.add_argument("--gpus", type=_positive, metavar="N", help="full: start N processes a run, as of train")
+    parser.add_argument("--gpus", type=positive, metavar="N", help="full: start N processes a run, as of train")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default: experiments/ablations/NAME/demo (or /full)"
     )
     parser.set_defaults(run=run, after_stop="; the same command with --resume goes on from there")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, at least 1")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,14 +58,15 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("experiments/ablations", args.study, args.budget)
     changes = {key: getattr(args, key) for key in ("seeds", "iterations") if getattr(args, key) is not None}
     plan = (ablation.plan_demo if demo else ablation.plan_full)(args.study, out, **changes)
-    if not args.resume and (begun := ablation.begun(plan)):
+    begun = [run for run in plan.runs if run.experiment.is_dir() and not run.finished]
+    if begun and not args.resume:
         raise ConfigError(f"{begun[0].experiment}: was begun; go on with --resume, or delete it to begin anew")
     ablation_report.require_logs(plan)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the runs stop with a checkpoint
-    runs = {run.name: run for trial in plan.trials for run in trial.stages}.values()
-    ready = sum(run.finished for run in runs)
-    print(f"{plan.title}: {len(plan.networks)} variants, {len(runs)} runs{f', {ready} of them finished' * bool(ready)}")
+    ready = sum(run.finished for run in plan.runs)
+    finished = f", {ready} of them finished" if ready else ""
+    print(f"{plan.title}: {len(plan.networks)} variants, {len(plan.runs)} runs{finished}")
     if demo:
         print("A demonstration of the harness; no evidence for the paper's ordering.", flush=True)
     at_once = min(cores(), len(plan.trials)) if demo else 1

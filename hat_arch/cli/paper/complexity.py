@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ...utils.errors import UserError
@@ -29,8 +28,6 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from ...paper import complexity
     from ...paper.networks import NETWORKS, STUDIES
     from ...utils.files import write_file
@@ -42,8 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.size > LARGEST:
         raise UserError(f"--size {args.size}: must be {LARGEST} at most")
 
-    with tqdm(leave=False, disable=None, bar_format="{desc}", file=sys.stderr) as bar:
-        costs = complexity.costs(names, args.scale, args.size, bar.set_description_str)
+    costs = complexity.costs(names, args.scale, args.size)
     print(f"Parameters (millions) and multi-adds (10⁹) for an LR image of {args.size}×{args.size}")
     for group, table in complexity.tables(costs, "simple"):
         print(f"\n{group}\n{table}")

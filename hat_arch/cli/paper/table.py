@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,11 +48,12 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
+    from filelock import FileLock, Timeout
 
     from ...paper import evaluation, table_formats
     from ...paper.tables import ALIASES, BICUBIC, TABLES
     from ...utils.files import write_file
+    from ...utils.machine import pick_device
 
     name = ALIASES.get(args.name, args.name)
     if name not in TABLES:
@@ -65,37 +65,26 @@ def run(args: argparse.Namespace) -> int:
     for folder in (args.data, args.weights):
         if folder is not None and folder != Path("datasets") and not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-    cuda = torch.cuda.is_available()
-    if args.device == "cuda" and not cuda:
-        raise UserError("--device cuda: PyTorch sees no CUDA device here")
-    device = "cuda" if cuda and args.device != "cpu" else "cpu"
-    only = frozenset(args.only)
+    device, only = pick_device(args.device).type, frozenset(args.only)
     settings = evaluation.Settings(args.data, args.out / "cache", args.weights, args.tile, device, only)
     extra = _own(args, table, scales, settings)
     known = [BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra), *table.all_sets]
     if strange := [word for word in args.only if word not in known]:
         raise UserError(f"--only {strange[0]}: neither row nor set; there are {', '.join(known)}")
 
-    with _alone(settings.cache):
-        results = evaluation.evaluate(table, scales, extra, settings)
+    settings.cache.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(settings.cache / "lock", timeout=0):
+            results = evaluation.evaluate(table, scales, extra, settings)
+    except Timeout:
+        what = "another basicsr paper table is at work there; wait for it, or name another --out"
+        raise UserError(f"{settings.cache}: {what}") from None
     for file, content in table_formats.files(table, results, scales).items():
         write_file(args.out / file, content.encode())
     print(table_formats.text(table, results, scales))
     _report(results)
     print(f"{args.out}/{name}.md, .csv, .tex, .html; images: {name}_images.csv")
     return 1 if results.problems else 0
-
-
-def _alone(cache: Path) -> AbstractContextManager[object]:
-    """Keeps others from measuring into the same folder, until its block ends."""
-    from filelock import FileLock, Timeout
-
-    cache.mkdir(parents=True, exist_ok=True)
-    try:
-        return FileLock(cache / "lock").acquire(timeout=0)
-    except Timeout:
-        what = "another basicsr paper table is at work there; wait for it, or name another --out"
-        raise UserError(f"{cache}: {what}") from None
 
 
 def _own(args: argparse.Namespace, table: Table, scales: list[int], settings: Settings) -> list[Method]:

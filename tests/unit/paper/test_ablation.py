@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -121,7 +122,7 @@ def trained(beside_demo_data):
 def test_table_has_mean_and_spread_and_what_is_missing(trained):
     plan = trained("ocab_cab")
     ablation_report.write_report(plan, {"both, seed 2": "the disk is full"})
-    text = (plan.out / "table.md").read_text(encoding="utf-8")
+    text = re.sub(" +", " ", (plan.out / "table.md").read_text(encoding="utf-8"))
     values = [21.0, 22.0, 25.0]
     cell = f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f} / 0.5000 ± 0.0000"
     assert f"| neither | 354,611 | 3 | {cell} | 27.81 / 0.8336 |" in text
@@ -159,7 +160,8 @@ def test_numbers_that_are_not_verified_are_not_shown(study, trained):
     ablation_report.write_report(plan, {})
     text = (plan.out / "table.md").read_text(encoding="utf-8")
     assert ablation_report.paper_scores(study) == {}
-    assert "could be verified" in text and "paper: " not in text and "Not finished: " in text
+    assert "could not be verified" in text and "paper: " not in text and "Not finished: " in text
+    assert study != "channel_attention" or f"{TABLES[study]['gain_dB']['value']} dB" in text
 
 
 def test_papers_numbers_are_those_of_the_tables():
@@ -169,5 +171,3 @@ def test_papers_numbers_are_those_of_the_tables():
     strategy = ablation_report.paper_scores("pretraining")
     assert strategy["none"]["Urban100"] == {"psnr": 27.97, "ssim": 0.8368}
     assert strategy["same task"]["Urban100"]["psnr"] == TABLES["pretraining_strategy"]["same_task_finetune"][3][0]
-    assert ablation_report.look_up("ablations/channel_attention/without_CA/psnr") is None
-    assert f"{TABLES['channel_attention']['gain_dB']['value']} dB" in ablation_report.STATEMENTS["channel_attention"]

@@ -74,7 +74,7 @@ def test_parameters_equal_the_published_counts(name, scale):
 
 
 def test_every_printed_number_has_its_row():
-    for name, scale in {**complexity.PRINTED, **complexity.PRINTED_PARAMETERS}:
+    for name, scale in (*complexity.PRINTED, ("EDSR", 4), ("RCAN", 4)):
         group = [name] if name in NETWORKS else ["window"]
         (row,) = [r for r in complexity.costs(group, [scale]) if r.name == name]
         assert row.cost is not None

@@ -18,7 +18,7 @@ from tiny import ROOT
 from hat_arch.cli.paper import attribution as attribution_verb
 from hat_arch.cli.paper import table as table_verb
 from hat_arch.cli.paper.options import ARCH
-from hat_arch.paper import ablation_report, attribution, evaluation, networks, published, table_formats, tables
+from hat_arch.paper import attribution, evaluation, networks, published, table_formats, tables
 
 UNVERIFIED, VERIFIED = 987.65, 123.45
 Path = tuple[str, ...]
@@ -158,13 +158,6 @@ def test_rows_name_networks_and_weights() -> None:
                 assert row.network or not row.weights(scale), row.label
             for run in (run for runs in row.runs.values() for run in runs):
                 assert [*(ROOT / "options").rglob(f"{run}.yml")], run
-
-
-def test_studies_agree_with_their_reports() -> None:
-    for name in ("window", "ocab_cab", "overlap", "cab_weight", "cab_size", "channel_attention"):
-        table = tables.TABLES[name]
-        papers = {row.label: table.paper(row, 4) for row in table.rows}
-        assert {label: scores for label, scores in papers.items() if scores} == ablation_report.paper_scores(name)
 
 
 def test_the_parsers_literal_lists_are_those_of_the_library() -> None:
