@@ -219,6 +219,7 @@ def test_a_step_reads_back_from_the_device_once(build, precision, monkeypatch):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_step_synchronizes_a_gpu_once(build, options):
     options["num_gpu"] = 1
     model = build(ema_decay=0.9, precision="bf16", clip_grad_norm=0.1)
