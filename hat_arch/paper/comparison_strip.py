@@ -51,14 +51,12 @@ def patches(gt: Image, lr: Image, box: Box, networks: list[TrainedNetwork]) -> l
     def part(image: Image) -> Image:
         return np.ascontiguousarray(image[y : y + height, x : x + width])
 
-    enlarged = {"bicubic": imresize(lr, scale)}
+    enlarged = [("bicubic", imresize(lr, scale))]
     for network in networks:
         with naming_failures(network.label, "take a smaller image"):
-            enlarged[network.label] = network.enlarger()(lr)
+            enlarged.append((network.label, network.enlarger()(lr)))
     truth = part(gt)
-    scored = [
-        Patch(name, part(sr), psnr(part(sr), truth, 0), ssim(part(sr), truth, 0)) for name, sr in enlarged.items()
-    ]
+    scored = [Patch(name, part(sr), psnr(part(sr), truth, 0), ssim(part(sr), truth, 0)) for name, sr in enlarged]
     return [Patch("LR", part(lr.repeat(scale, 0).repeat(scale, 1))), *scored, Patch("GT", truth)]
 
 

@@ -12,7 +12,7 @@ from markdown import markdown as to_html
 
 from ..utils.text_tables import Style, aligned, as_csv
 from .evaluation import Results
-from .tables import BICUBIC, DIGITS, NAMES, Scores, Table
+from .tables import BICUBIC, DIGITS, Scores, Table
 
 LATEX = {"×": r"$\times$", "†": r"$\dagger$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "–": "--"}
 PAGE = """\
@@ -88,7 +88,7 @@ def number(value: float | None, metric: str, signed: bool = False) -> str:
 
 
 def _legend(table: Table) -> str:
-    metrics = " / ".join(NAMES[metric] for metric in table.metrics)
+    metrics = " / ".join(table.metrics).upper()
     return (
         f"{metrics}. Paper: {table.source}; what could not be verified is left empty. "
         "Difference: ours before rounding minus the paper's."

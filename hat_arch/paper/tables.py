@@ -20,7 +20,6 @@ from .published import conflict, look_up
 
 SETS = tuple(benchmark.name for benchmark in BENCHMARK_SETS)
 BICUBIC = "Bicubic"
-NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "dists": "DISTS", "niqe": "NIQE"}
 DIGITS = {"psnr": 2, "ssim": 4, "lpips": 3, "dists": 3, "niqe": 2}
 """Digits after the point, as the papers print them."""
 
