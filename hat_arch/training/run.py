@@ -13,6 +13,7 @@ import torch
 from torch import distributed
 
 from ..data.sampling import DrawSampler
+from . import wandb_log
 from .monitor import Monitor
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -127,8 +128,6 @@ class TrainingRun:
 
     def close(self) -> None:
         """Closes what the run has opened; also after an error."""
-        from . import wandb_log
-
         self.monitor.close()
         if self.tb_logger:
             self.tb_logger.close()
