@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
             _say(f"process {rank}: another process of this run has ended")
-        elif "DataLoader worker" in str(error):
+        elif "DataLoader worker" in str(error) or "DataLoader timed out" in str(error):
             remedy = f"if memory ran out, lower datasets:train:num_worker_per_gpu; {again}"
             _say(f"{str(error).splitlines()[0]}\n  {remedy}")
         else:
