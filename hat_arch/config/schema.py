@@ -96,9 +96,9 @@ class Train(Section):
     """Decay of the moving average of the weights that is validated and saved beside them; 0 for none."""
     warmup_iter: int = -1
     """Iterations over which the learning rate rises linearly; -1 for none."""
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16", "auto"] = "fp32"
     """Arithmetic of the network in training. bf16 and fp16 are autocast, fp16 with a gradient scaler; tf32 is for
-    NVIDIA's matrix products; fp32 is PyTorch's default, as BasicSR trains."""
+    NVIDIA's matrix products; auto is bf16 where the device is made for it, else fp32, as BasicSR trains."""
     accumulate: Positive | None = None
     """Parts that a batch is computed in, to save memory; the update is the same."""
     compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = None

@@ -16,6 +16,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..inference.upscaler import fast_in_bf16
 from ..utils.errors import UserError
 from .checkpoints import SavingModel
 from .run import SIGNALS, TrainingRun
@@ -50,6 +51,9 @@ class HATModel(SavingModel, ValidatingModel):
         self.run = TrainingRun()
         self.bad_steps, self.bad_steps_in_a_row = 0, 0
         device, precision = "cuda" if opt["num_gpu"] else "cpu", self.train_opt.get("precision", "fp32")
+        if precision == "auto":
+            precision = "bf16" if fast_in_bf16(torch.device(device)) else "fp32"
+            get_root_logger().info(f"precision: {precision}")
         self.autocast: Callable[[], AbstractContextManager] = (
             partial(torch.autocast, device, AUTOCAST[precision]) if precision in AUTOCAST else nullcontext
         )

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hat_arch import config
-from hat_arch.training import checkpoints
+from hat_arch.training import checkpoints, hat_model
 from hat_arch.training.hat_model import TrainingError
 from hat_arch.training.random_state import random_states, set_random_states
 
@@ -199,6 +199,16 @@ def test_a_step_without_a_finite_gradient_changes_nothing_but_the_count(build, p
         assert_equal(adam[key], values)
     assert step(model, 3)["bad_steps"] == 1
     assert any(not torch.equal(before[0][name], value) for name, value in model.net_g.state_dict().items())
+
+
+@pytest.mark.parametrize("made_for_bf16", [False, True])
+def test_auto_is_bf16_where_the_device_is_made_for_it(build, monkeypatch, made_for_bf16):
+    monkeypatch.setattr(hat_model, "fast_in_bf16", lambda device: made_for_bf16)
+    model = build(precision="auto")
+    seen = set()
+    model.net_g.conv_first.register_forward_hook(lambda net, args, output: seen.add(output.dtype))
+    step(model)
+    assert seen == {torch.bfloat16 if made_for_bf16 else torch.float32}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
