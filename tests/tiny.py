@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+needs_a_compiler = pytest.mark.skipif(
+    " " in sys.prefix or not (shutil.which("g++") or shutil.which("clang++")),
+    reason="needs a C++ compiler, and PyTorch in a folder without a space, with which it cannot link",
+)
 TINY_HAT = {
     "type": "HAT",
     "upscale": 4,

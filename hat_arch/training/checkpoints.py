@@ -48,7 +48,8 @@ def write(content: Any, path: Path) -> str:
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    return write_bytes(buffer.getbuffer(), path)
+    with buffer.getbuffer() as data:  # released here, since an error's traceback would keep it beyond the buffer
+        return write_bytes(data, path)
 
 
 def write_bytes(data: bytes | memoryview, path: Path) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 from basicsr.archs.edsr_arch import EDSR
-from tiny import ROOT, TINY_HAT
+from tiny import ROOT, TINY_HAT, needs_a_compiler
 from torch import nn
 
 from hat_arch import HAT
@@ -109,7 +108,7 @@ print(counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_c
 """
 
 
-@pytest.mark.skipif(not shutil.which("g++") and not shutil.which("clang++"), reason="needs a C++ compiler")
+@needs_a_compiler
 def test_what_is_compiled_serves_other_processes(tmp_path):
     script = CACHED.format(options={**TINY, "depths": [1], "num_heads": [2]})
     environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import random
-import shutil
 import warnings
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 from basicsr.models.base_model import BaseModel
 from basicsr.utils.registry import ARCH_REGISTRY
+from tiny import needs_a_compiler
 from torch import nn
 from torch.nn import functional as F
 
@@ -286,7 +286,7 @@ def test_channels_last_changes_no_loss(build):
     assert not last.lq.is_contiguous()
 
 
-@pytest.mark.skipif(not shutil.which("g++") and not shutil.which("clang++"), reason="needs a C++ compiler")
+@needs_a_compiler
 def test_a_compiled_network_learns_the_same_and_keeps_its_names(build, options):
     options["network_g"] = {"type": "OneLayer", "upscale": 4}
     plain, compiled = build(), build(compile=True)
