@@ -7,6 +7,7 @@ these takes the place of one of them, for the length of a run.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -177,6 +178,8 @@ def create_loaders(original: Callable[..., Any], run: TrainingRun, opt: Options,
     if loader.num_workers:
         require_sockets()
         loader.timeout = LOADER_TIMEOUT
+        if multiprocessing.get_start_method() == "forkserver":  # Linux's default since Python 3.14
+            loader.multiprocessing_context = "fork"  # workers begin at once, and know what --plugin has imported
         loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
     return created
 
@@ -205,7 +208,9 @@ def start_worker(then: Callable[[int], None] | None, number: int) -> None:
 
 
 def _end_when_parent_says() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a worker has one
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
         pass
     os._exit(0)
 
