@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .layers import ChannelAttention, DropPath, Mlp, pad_to_multiple, upsampling
+from .layers import ChannelAttention, DropPath, Mlp, direct_upsampling, pad_to_multiple, upsampling
 from .strips import add, join, saves_memory, saving_memory, strips
 from .window_attention import (
     Attention,
@@ -228,9 +228,10 @@ class HAT(nn.Module):
         patch_norm: normalises the features in front of the first RHAG.
         use_checkpoint: keeps no activations of the blocks in training but computes them again: less memory, a third
             more time, the same gradients.
-        upscale: 1, 2, 3, 4 or 8.
+        upscale: 1, 2, 3, 4 or 8; with ``pixelshuffledirect`` any from 1.
         img_range: factor on the image, values 0 to 1, inside the network.
-        upsampler: ``pixelshuffle``.
+        upsampler: ``pixelshuffle`` (paper), or ``pixelshuffledirect``: one convolution and one pixel shuffle, as in
+            SwinIR-light, which leave a small network nearly all of its weights for the body.
         resi_connection: the layer before a residual connection's sum, ``1conv`` or ``identity``.
         use_cab, use_ocab, use_channel_attention: the paper's ablations; False leaves that part out.
 
@@ -272,8 +273,8 @@ class HAT(nn.Module):
         super().__init__()
         if len(depths) != len(num_heads):
             raise ValueError(f"depths has {len(depths)} entries and num_heads {len(num_heads)}; one each per group")
-        if upsampler != "pixelshuffle":
-            raise ValueError(f"upsampler is {upsampler!r}; it may be 'pixelshuffle'")
+        if upsampler not in ("pixelshuffle", "pixelshuffledirect"):
+            raise ValueError(f"upsampler is {upsampler!r}; it may be 'pixelshuffle' or 'pixelshuffledirect'")
         for name, value, low, high, used in (
             ("window_size", window_size, 1, math.inf, True),
             ("patch_size", patch_size, 1, math.inf, True),
@@ -323,10 +324,15 @@ class HAT(nn.Module):
         self.norm = norm_layer(embed_dim)
         self.conv_after_body = residual_conv(embed_dim, resi_connection)
 
-        num_feat = 64
-        self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, num_feat, 3, 1, 1), nn.LeakyReLU())
-        self.upsample = upsampling(upscale, num_feat)
-        self.conv_last = nn.Conv2d(num_feat, in_chans, 3, 1, 1)
+        self.conv_before_upsample: nn.Module = nn.Identity()
+        self.conv_last: nn.Module = nn.Identity()
+        if upsampler == "pixelshuffledirect":
+            self.upsample = direct_upsampling(upscale, embed_dim, in_chans)
+        else:
+            num_feat = 64
+            self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, num_feat, 3, 1, 1), nn.LeakyReLU())
+            self.upsample = upsampling(upscale, num_feat)
+            self.conv_last = nn.Conv2d(num_feat, in_chans, 3, 1, 1)
         self.reconstruction_as_built = self._reconstruction()
         self.apply(self._init_weights)
         if self.absolute_pos_embed is not None:

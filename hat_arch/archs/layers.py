@@ -72,6 +72,13 @@ def upsampling(scale: int, num_feat: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def direct_upsampling(scale: int, dim: int, channels: int) -> nn.Sequential:
+    """A convolution from ``dim`` features to all pixels of the enlarged image, and a pixel shuffle (SwinIR-light)."""
+    if scale < 1:
+        raise ValueError(f"upscale is {scale}; it may be 1 or more")
+    return nn.Sequential(nn.Conv2d(dim, scale * scale * channels, 3, 1, 1), nn.PixelShuffle(scale))
+
+
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pads ``(…, C, H, W)`` at the bottom and right to multiples of ``multiple``.
 

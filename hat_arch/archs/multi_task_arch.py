@@ -15,7 +15,7 @@ class MultiTaskHAT(HAT):
     """One body for several scales, each with a head and a tail of its own (multi-related-task pre-training, EDT).
 
     HAT's paper names the strategy and not its layers. Read here: head is the first convolution; tail is what comes
-    after the body, from ``conv_before_upsample`` on; all else is shared.
+    after the body, from ``conv_before_upsample`` on (with ``pixelshuffledirect``: ``upsample``); all else is shared.
 
     The task of scale ``upscale`` keeps HAT's own names, so that the weights are those of a `HAT` of that scale and
     ``other_tasks.*``. Fine-tuning a HAT from them (``strict_load_g: false``) takes all but these.

@@ -282,6 +282,41 @@ def test_image_of_any_size_is_mirrored_to_whole_windows_and_cropped(window, h, w
     check_size(window, h, w)
 
 
+# ---- the direct upsampler, which the official network lacks
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("h, w", [(1, 1), (8, 16), (13, 19)])
+def test_direct_upsampler_gives_the_same_with_and_without_gradients(scale, h, w):
+    net = HAT(**TINY | {"upscale": scale, "upsampler": "pixelshuffledirect"}).eval()
+    randomise(net)
+    x = image(2, 3, h, w)
+    expected = net(x)
+    assert expected.shape == (2, 3, h * scale, w * scale)
+    with torch.no_grad():
+        assert_near(net(x), expected, 1e-5)
+        with small_strips():
+            assert_near(net(x), expected, 1e-5)
+
+
+def test_direct_upsampler_is_one_convolution_behind_the_features():
+    net = HAT(**TINY | {"upscale": 3, "upsampler": "pixelshuffledirect", "in_chans": 1}).eval()
+    paper = HAT(**TINY | {"upscale": 3, "in_chans": 1})
+    tail = ("conv_before_upsample.", "upsample.", "conv_last.")
+    state = {name: value.shape for name, value in paper.state_dict().items() if not name.startswith(tail)}
+    state |= {"upsample.0.weight": (9, 12, 3, 3), "upsample.0.bias": (9,)}
+    assert {name: value.shape for name, value in net.state_dict().items()} == state
+    x = image(1, 12, 8, 8)
+    with torch.no_grad():
+        values = F.conv2d(x, net.upsample[0].weight, net.upsample[0].bias, padding=1).unflatten(1, (1, 3, 3))
+        for i, j in itertools.product(range(3), repeat=2):  # an output pixel's place in the block says its channel
+            assert_near(net.reconstruct(x)[:, :, i::3, j::3], values[:, :, i, j], 1e-6)
+
+
+def test_network_with_the_direct_upsampler_can_be_trained():
+    check_training_step(HAT(**TINY | {"upscale": 2, "upsampler": "pixelshuffledirect"}), image(2, 3, 13, 19))
+
+
 # ---- overlapping windows
 
 
@@ -579,6 +614,7 @@ def test_shapes_are_known_without_computing():
         ({"upsampler": ""}, "upsampler"),
         ({"upscale": 5}, "upscale"),
         ({"upscale": 0}, "upscale"),
+        ({"upscale": 0, "upsampler": "pixelshuffledirect"}, "upscale"),
         ({"resi_connection": "foo"}, "resi_connection"),
         ({"num_heads": (5,)}, r"embed_dim.*num_heads"),
         ({"compress_ratio": 0}, "compress_ratio"),
