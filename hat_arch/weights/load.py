@@ -16,7 +16,7 @@ Weights = dict[str, Tensor]
 KEYS = ("params_ema", "params")
 """State dicts to take from a file, by preference."""
 OTHER = "another network needs its option file"
-ESSENTIAL = ("conv_first.weight", "conv_last.weight", "relative_position_index_SA", "relative_position_index_OCA")
+ESSENTIAL = ("conv_first.weight", "relative_position_index_SA", "relative_position_index_OCA")
 
 
 def load_network(path: Path, param_key: str | None = None, network: dict[str, Any] | None = None) -> nn.Module:
@@ -75,7 +75,9 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
     Raises:
         WeightsError: these are not the weights of a HAT.
     """
-    if missing := [name for name in ESSENTIAL if name not in state]:
+    direct = not any(name.startswith(("conv_before_upsample.", "conv_last.")) for name in state)
+    last = "upsample.0.weight" if direct else "conv_last.weight"
+    if missing := [name for name in (*ESSENTIAL, last) if name not in state]:
         raise WeightsError(f"holds no HAT: it has no {missing[0]}; {OTHER}")
     embed_dim, in_chans = state["conv_first.weight"].shape[:2]
     window, key_window = (math.isqrt(side) for side in state["relative_position_index_OCA"].shape)
@@ -84,7 +86,8 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
     narrowed = _first(state, ".conv_block.cab.0.weight")
     squeezed = _first(state, ".conv_block.cab.3.attention.1.weight")
     found: dict[str, Any] = {
-        "upscale": _upscale(state),
+        "upscale": math.isqrt(len(state[last]) // in_chans) if direct else _upscale(state),
+        "upsampler": "pixelshuffledirect" if direct else "pixelshuffle",
         "in_chans": in_chans,
         "embed_dim": embed_dim,
         "depths": depths,

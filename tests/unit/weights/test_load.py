@@ -35,6 +35,7 @@ SHAPES = st.fixed_dictionaries(
         "ape": st.booleans(),
         "patch_norm": st.booleans(),
         "upscale": st.sampled_from([1, 2, 3, 4, 8]),
+        "upsampler": st.sampled_from(["pixelshuffle", "pixelshuffledirect"]),
         "resi_connection": st.sampled_from(["1conv", "identity"]),
         "use_cab": st.booleans(),
         "use_ocab": st.booleans(),
@@ -76,6 +77,16 @@ def test_the_papers_arguments_are_found_as_spandrel_finds_them(name, scale):
     assert (model.window_size, model.embed_dim, model.overlap_ratio) == (16, found["embed_dim"], 0.5)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     assert shapes == {key: tuple(value.shape) for key, value in HAT(**found).state_dict().items()}
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 5])
+def test_the_direct_upsampler_is_recognised_in_a_file(scale, tmp_path):
+    network = HAT(**{**TINY, "upscale": scale}, upsampler="pixelshuffledirect").eval()
+    torch.save({"params_ema": network.state_dict()}, tmp_path / "net.pth")
+    again = load_network(tmp_path / "net.pth")
+    lq = torch.rand(1, 3, 9, 13)
+    with torch.no_grad():
+        assert again.upscale == scale and torch.equal(again(lq), network(lq))
 
 
 @pytest.fixture
