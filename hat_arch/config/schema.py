@@ -62,6 +62,9 @@ class Dataset(Section):
     """Whether training patches are flipped at random."""
     use_rot: bool | None = None
     """Whether training patches are turned by 90 degrees at random."""
+    use_channel_permutation: bool | None = None
+    """Whether red, green and blue of training patches change places at random: a small set of photographs does not show
+    all colours that others have. The project's own data sets only."""
     batch_size_per_gpu: Positive | None = None
     num_worker_per_gpu: Count | None = None
     dataset_enlarge_ratio: Positive | None = None

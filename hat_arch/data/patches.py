@@ -12,13 +12,14 @@ from torch import Tensor
 
 
 class Crop:
-    """A random patch: its place in the LR image, its flips and its turn.
+    """A random patch: its place in the LR image, its flips, its turn, and the order of its channels.
 
     Args:
         rng: what decides.
         shape: height and width of the LR image.
         size: side of the patch in LR pixels.
-        opt: ``use_hflip`` and ``use_rot``, as BasicSR's ``augment`` understands them.
+        opt: ``use_hflip`` and ``use_rot``, as BasicSR's ``augment`` understands them, and
+            ``use_channel_permutation``: whether red, green and blue change places.
     """
 
     def __init__(self, rng: np.random.Generator, shape: tuple[int, int], size: int, opt: dict[str, Any]) -> None:
@@ -28,6 +29,7 @@ class Crop:
         flip, vertical, turn = rng.random(3) < 0.5
         self.flip = flip and opt["use_hflip"]
         self.vertical, self.turn = vertical and opt["use_rot"], turn and opt["use_rot"]
+        self.channels = rng.permutation(3) if opt.get("use_channel_permutation") else None
 
     def cut(self, image: NDArray, scale: int) -> NDArray:
         """The patch of an image that is ``scale`` times the LR image, neither flipped nor turned yet: a view."""
@@ -35,10 +37,11 @@ class Crop:
         return image[y : y + size, x : x + size]
 
     def augment(self, patch: NDArray) -> NDArray:
-        """A patch ``(H, W, C)``, flipped and turned: a view."""
+        """A patch ``(H, W, C)``, flipped, turned, its channels permuted: a view unless the channels change places."""
         patch = patch[:, ::-1] if self.flip else patch
         patch = patch[::-1] if self.vertical else patch
-        return patch.transpose(1, 0, 2) if self.turn else patch
+        patch = patch.transpose(1, 0, 2) if self.turn else patch
+        return patch if self.channels is None else patch[..., self.channels]
 
 
 def to_tensor(image: NDArray, opt: dict[str, Any]) -> Tensor:

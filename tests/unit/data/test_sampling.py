@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from pathlib import Path
@@ -105,6 +106,22 @@ def test_no_two_draws_repeat_a_crop_not_even_in_an_enlarged_epoch(folders):
 def test_seed_changes_the_crops_and_nothing_else_does(folders):
     first, again, other = (prints(epoch(make(folders, seed=seed), 0)) for seed in (3, 3, 4))
     assert first == again != other
+
+
+def test_channels_change_places_alike_in_both_images_and_nothing_else_changes(folders):
+    plain, permuted = (epoch(make(folders, use_channel_permutation=on), 0, ratio=20) for on in (False, True))
+    again = epoch(make(folders, use_channel_permutation=True), 0, workers=1, ratio=20)
+    orders = Counter()
+    for a, b, c in zip(plain, permuted, again):
+        assert torch.equal(b["gt"], c["gt"]) and torch.equal(b["lq"], c["lq"])
+        fitting = [
+            order
+            for order in itertools.permutations(range(3))
+            if torch.equal(b["gt"], a["gt"][list(order)]) and torch.equal(b["lq"], a["lq"][list(order)])
+        ]
+        assert len(fitting) == 1
+        orders.update(fitting)
+    assert len(orders) == 6 and min(orders.values()) >= 5  # of 120
 
 
 def test_order_is_basicsrs(folders):
