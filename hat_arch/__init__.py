@@ -8,7 +8,7 @@ from .compat import importable
 
 importable.make_importable()
 
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY  # noqa: E402
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY  # noqa: E402
 
 from .archs.hat_arch import HAT  # noqa: E402
 from .archs.multi_task_arch import MultiTaskHAT  # noqa: E402
@@ -19,12 +19,14 @@ from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
 from .data.paired_dataset import SeededPairedDataset  # noqa: E402
 from .inference.upscaler import Upscaler  # noqa: E402
 from .training.hat_model import HATModel  # noqa: E402
+from .training.losses import FFTLoss  # noqa: E402
 from .training.multi_task_model import MultiTaskHATModel  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [
     "HAT",
     "BicubicLRDataset",
+    "FFTLoss",
     "HATModel",
     "ImageNetPairedDataset",
     "MultiScaleImageNetDataset",
@@ -41,5 +43,6 @@ for arch in (HAT, MultiTaskHAT):
     register(ARCH_REGISTRY, arch)
 for model in (HATModel, MultiTaskHATModel):
     register(MODEL_REGISTRY, model)
+register(LOSS_REGISTRY, FFTLoss)
 for dataset in (BicubicLRDataset, ImageNetPairedDataset, MultiScaleImageNetDataset, SeededPairedDataset):
     register(DATASET_REGISTRY, dataset)

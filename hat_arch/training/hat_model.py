@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -35,6 +36,7 @@ class HATModel(SavingModel, ValidatingModel):
     * Options under ``train:`` (see `hat_arch.config.schema.Train`): ``precision``, ``accumulate``, ``compile``,
       ``channels_last``, ``clip_grad_norm``, ``max_bad_steps``.
     * ``train: optim_g: type`` may name any optimizer of `torch.optim`.
+    * ``train: fft_opt`` names a loss that is added to ``pixel_opt``'s, such as `hat_arch.training.losses.FFTLoss`.
     * Steps whose loss or gradient is not finite are passed over and counted.
 
     BasicSR's loop calls, for each iteration, ``update_learning_rate``, `feed_data` and `optimize_parameters`.
@@ -66,6 +68,10 @@ class HATModel(SavingModel, ValidatingModel):
     def follow(self, run: TrainingRun) -> None:
         """Takes the run that this model is trained in, once, before the first iteration."""
         self.run = run
+
+    def init_training_settings(self) -> None:
+        self.cri_fft = build_loss(fft).to(self.device) if (fft := self.train_opt.get("fft_opt")) else None
+        super().init_training_settings()
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         net = net.to(self.device)
@@ -138,6 +144,8 @@ class HATModel(SavingModel, ValidatingModel):
         named: dict[str, Tensor] = {}
         if self.cri_pix:
             named["l_pix"] = self.cri_pix(output, gt)
+        if self.cri_fft:
+            named["l_fft"] = self.cri_fft(output, gt)
         if self.cri_perceptual:
             perceptual, style = self.cri_perceptual(output, gt)
             named |= {k: v for k, v in (("l_percep", perceptual), ("l_style", style)) if v is not None}
