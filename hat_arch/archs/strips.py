@@ -19,7 +19,7 @@ STRIP_TOKENS_CPU = 2048  # pixels that go through attention or MLP at a time, se
 STRIP_TOKENS = 65536
 
 CONTAINERS = frozenset((nn.Sequential, nn.ModuleList))
-LAYERS = frozenset((nn.Linear, nn.Conv2d, nn.LayerNorm, nn.AdaptiveAvgPool2d, nn.PixelShuffle, nn.Dropout))
+LAYERS = frozenset((nn.Linear, nn.Conv2d, nn.LayerNorm, nn.AdaptiveAvgPool2d, nn.PixelShuffle, nn.Dropout, nn.Identity))
 ACTIVATIONS = frozenset((nn.GELU, nn.ReLU, nn.LeakyReLU, nn.Sigmoid))
 BUILT_OF = CONTAINERS | LAYERS | ACTIVATIONS  # the classes of PyTorch in a HAT of ordinary arguments
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

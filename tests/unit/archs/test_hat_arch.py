@@ -21,7 +21,7 @@ from hat_arch import HAT
 from hat_arch.archs import strips as strips_module
 from hat_arch.archs.hat_arch import OCAB, overlap_size
 from hat_arch.archs.layers import DropPath, pad_to_multiple
-from hat_arch.archs.strips import saving_memory
+from hat_arch.archs.strips import is_as_built, saving_memory
 from hat_arch.archs.window_attention import relative_position_index
 
 # isort: split
@@ -308,9 +308,15 @@ def test_direct_upsampler_is_one_convolution_behind_the_features():
     assert {name: value.shape for name, value in net.state_dict().items()} == state
     x = image(1, 12, 8, 8)
     with torch.no_grad():
-        values = F.conv2d(x, net.upsample[0].weight, net.upsample[0].bias, padding=1).unflatten(1, (1, 3, 3))
+        values = nn.functional.conv2d(x, net.upsample[0].weight, net.upsample[0].bias, padding=1).unflatten(1, (1, 3, 3))
         for i, j in itertools.product(range(3), repeat=2):  # an output pixel's place in the block says its channel
             assert_near(net.reconstruct(x)[:, :, i::3, j::3], values[:, :, i, j], 1e-6)
+
+
+@pytest.mark.parametrize("choice", [{"upsampler": "pixelshuffledirect"}, {"resi_connection": "identity"}])
+def test_networks_of_other_layers_save_memory_too(choice):
+    net = HAT(**TINY | choice)
+    assert all(is_as_built(module) for module in net.modules())
 
 
 def test_network_with_the_direct_upsampler_can_be_trained():
