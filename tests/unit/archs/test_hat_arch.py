@@ -308,7 +308,7 @@ def test_direct_upsampler_is_one_convolution_behind_the_features():
     assert {name: value.shape for name, value in net.state_dict().items()} == state
     x = image(1, 12, 8, 8)
     with torch.no_grad():
-        values = nn.functional.conv2d(x, net.upsample[0].weight, net.upsample[0].bias, padding=1).unflatten(1, (1, 3, 3))
+        values = nn.functional.conv2d(x, *net.upsample[0].parameters(), padding=1).unflatten(1, (1, 3, 3))
         for i, j in itertools.product(range(3), repeat=2):  # an output pixel's place in the block says its channel
             assert_near(net.reconstruct(x)[:, :, i::3, j::3], values[:, :, i, j], 1e-6)
 
