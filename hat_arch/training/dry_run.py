@@ -99,18 +99,23 @@ def _validated(opt: Options) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without BasicSR's log, but for warnings; its log file, in the temporary folder, is closed in the end."""
-    logging.disable(logging.INFO)
+    """Without BasicSR's log, but for warnings; its log file, in the temporary folder, is closed in the end.
+
+    A log that was open before stays open.
+    """
+    logger, disabled = logging.getLogger("basicsr"), logging.root.manager.disable
+    before, known = list(logger.handlers), "basicsr" in basicsr_logger.initialized_logger
+    logging.disable(max(logging.INFO, disabled))
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        logging.disable(logging.NOTSET)
-        logger = logging.getLogger("basicsr")
-        for handler in list(logger.handlers):
+        logging.disable(disabled)
+        for handler in [handler for handler in logger.handlers if handler not in before]:
             logger.removeHandler(handler)
             handler.close()
-        basicsr_logger.initialized_logger.pop("basicsr", None)
+        if not known:
+            basicsr_logger.initialized_logger.pop("basicsr", None)
 
 
 # what it says
