@@ -19,20 +19,20 @@ from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
 from .data.paired_dataset import SeededPairedDataset  # noqa: E402
 from .inference.upscaler import Upscaler  # noqa: E402
 from .training.hat_model import HATModel  # noqa: E402
-from .training.losses import FFTLoss  # noqa: E402
+from .training.losses import SpectralL1Loss  # noqa: E402
 from .training.multi_task_model import MultiTaskHATModel  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [
     "HAT",
     "BicubicLRDataset",
-    "FFTLoss",
     "HATModel",
     "ImageNetPairedDataset",
     "MultiScaleImageNetDataset",
     "MultiTaskHAT",
     "MultiTaskHATModel",
     "SeededPairedDataset",
+    "SpectralL1Loss",
     "Upscaler",
     "hat",
     "hat_l",
@@ -43,6 +43,6 @@ for arch in (HAT, MultiTaskHAT):
     register(ARCH_REGISTRY, arch)
 for model in (HATModel, MultiTaskHATModel):
     register(MODEL_REGISTRY, model)
-register(LOSS_REGISTRY, FFTLoss)
+register(LOSS_REGISTRY, SpectralL1Loss)
 for dataset in (BicubicLRDataset, ImageNetPairedDataset, MultiScaleImageNetDataset, SeededPairedDataset):
     register(DATASET_REGISTRY, dataset)
