@@ -17,10 +17,12 @@ from .compat.registration import register  # noqa: E402
 from .data.bicubic_dataset import BicubicLRDataset, ImageNetPairedDataset  # noqa: E402
 from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
 from .data.paired_dataset import SeededPairedDataset  # noqa: E402
+from .data.real_world_dataset import RealESRGANDataset  # noqa: E402
 from .inference.upscaler import Upscaler  # noqa: E402
 from .training.hat_model import HATModel  # noqa: E402
 from .training.losses import FFTLoss  # noqa: E402
 from .training.multi_task_model import MultiTaskHATModel  # noqa: E402
+from .training.real_world_models import RealHATGANModel, RealHATMSEModel  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,6 +34,9 @@ __all__ = [
     "MultiScaleImageNetDataset",
     "MultiTaskHAT",
     "MultiTaskHATModel",
+    "RealESRGANDataset",
+    "RealHATGANModel",
+    "RealHATMSEModel",
     "SeededPairedDataset",
     "Upscaler",
     "hat",
@@ -41,8 +46,14 @@ __all__ = [
 
 for arch in (HAT, MultiTaskHAT):
     register(ARCH_REGISTRY, arch)
-for model in (HATModel, MultiTaskHATModel):
+for model in (HATModel, MultiTaskHATModel, RealHATGANModel, RealHATMSEModel):
     register(MODEL_REGISTRY, model)
 register(LOSS_REGISTRY, FFTLoss)
-for dataset in (BicubicLRDataset, ImageNetPairedDataset, MultiScaleImageNetDataset, SeededPairedDataset):
+for dataset in (
+    BicubicLRDataset,
+    ImageNetPairedDataset,
+    MultiScaleImageNetDataset,
+    RealESRGANDataset,
+    SeededPairedDataset,
+):
     register(DATASET_REGISTRY, dataset)
