@@ -128,13 +128,13 @@ def check_keys(opt: Options, model: type[schema.Section], problems: Problems) ->
     """
     of_model = reads(registered(MODEL_REGISTRY, opt["model_type"]))
     of_networks = {f"{stem}_{name.removeprefix('network_')}" for name in networks(opt) for stem in OF_NETWORKS}
-    elsewhere = schema.KNOWN - model.model_fields.keys() - of_model.top
+    elsewhere = {section: schema.KNOWN - section.model_fields.keys() for section in (model, schema.Train, schema.Val)}
     logger, type_ = opt.get("logger") or {}, opt["model_type"]
     sections: list[tuple[Key, Options | None, type[schema.Section], Iterable[str], str]] = [
-        ((), opt, model, of_model.words - elsewhere, type_),
+        ((), opt, model, of_model.words - (elsewhere[model] - of_model.top), type_),
         (("path",), opt["path"], schema.PathOptions, of_networks, type_),
-        (("train",), opt.get("train"), schema.Train, of_model.words, type_),
-        (("val",), opt.get("val"), schema.Val, of_model.words, type_),
+        (("train",), opt.get("train"), schema.Train, of_model.words - elsewhere[schema.Train], type_),
+        (("val",), opt.get("val"), schema.Val, of_model.words - elsewhere[schema.Val], type_),
         (("tile",), opt.get("tile"), schema.Tile, (), type_),
         (("dist_params",), opt.get("dist_params"), schema.DistParams, (), type_),
         (("logger",), logger, schema.Logger, (), type_),
@@ -164,6 +164,9 @@ def _unread(key: Key, value: Any, reader: str, section: type[schema.Section], pr
     if now := RENAMED.get(name):
         problems.add(key, f"is called {now} now")
         return
+    if name not in RENAMED and (place := _place(name)) not in (None, key[0]):
+        problems.add(key, f"belongs below {place}:")
+        return
     others = [entry.removesuffix("_basicsr") for entry, cls in registry if name in reads(cls).keys]
     if name.startswith("network_") or name.endswith("_opt"):
         hint = f"; model_type may be: {', '.join(others)}" if others else did_you_mean(name, section.model_fields)
@@ -175,10 +178,18 @@ def _unread(key: Key, value: Any, reader: str, section: type[schema.Section], pr
         problems.add_unknown(key, section.model_fields)
 
 
+def _place(name: str) -> str | None:
+    """The section that has a key; None if no section has, or a data set's."""
+    sections = {"train": schema.Train, "val": schema.Val, "logger": schema.Logger, "path": schema.PathOptions}
+    return next((place for place, section in sections.items() if name in section.model_fields), None)
+
+
 def check_needed(opt: Options, problems: Problems) -> None:
-    """What the model, and the data sets, read without asking must be there."""
+    """What the model, and the data sets, read without asking must be there. Drops an empty ``scale``."""
     cls = registered(MODEL_REGISTRY, opt["model_type"])
     datasets = [registered(DATASET_REGISTRY, dataset["type"]) for dataset in opt["datasets"].values()]
+    if opt.get("scale") is None:
+        opt.pop("scale", None)
     if "scale" not in opt and (_sections(cls) or any("scale" in reads(dataset).keys for dataset in datasets)):
         problems.add(("scale",), "is missing")
     if "train" not in opt:
@@ -186,9 +197,12 @@ def check_needed(opt: Options, problems: Problems) -> None:
     top, train = needed(cls)
     missing_on_top = top - schema.TrainOptions.model_fields.keys() - FROM_BASICSR - opt.keys()
     degrades = opt.get("high_order_degradation", True)  # without it, Real-ESRGAN's models need less
-    for key, missing in (((), missing_on_top if degrades else ()), (("train",), train - opt["train"].keys())):
+    for key, missing in (
+        (("model_type",), missing_on_top if degrades else ()),
+        (("train",), train - opt["train"].keys()),
+    ):
         if missing:
-            problems.add(key, f"{opt['model_type']} needs, and this has not: {', '.join(sorted(missing))}")
+            problems.add(key, f"{opt['model_type']} needs, and this file lacks: {', '.join(sorted(missing))}")
     queue, batch = opt.get("queue_size", 180), opt["datasets"].get("train", {}).get("batch_size_per_gpu", 1)
     if "queue_size" in reads(cls).top and queue % batch:
         problems.add(("queue_size",), f"{queue} is not a multiple of batch_size_per_gpu {batch}")

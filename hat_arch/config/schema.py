@@ -264,6 +264,17 @@ class TrainOptions(Options):
     dist_params: DistParams | None = None
 
 
+PLAIN = {
+    "a valid array": "a list",
+    "a valid boolean": "true or false",
+    "a valid dictionary": "a section",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a multiple of 1": "a whole number",
+    "an object": "a section",
+}
+"""Words of pydantic → those of option files."""
 SECTIONS = (IoBackend, Dataset, PathOptions, Train, Val, Wandb, Logger, Tile, DistParams, TrainOptions)
 KNOWN = {name for section in SECTIONS for name in section.model_fields}
 
@@ -303,6 +314,7 @@ def _add(error: ValidationError, problems: Problems) -> None:
 
 def what_it_may_be(detail: Any) -> str:
     """What an error of pydantic says of a value, such as "should be a valid number"."""
-    text = detail["msg"].removeprefix("Input ").removeprefix("Value error, ").replace("valid array", "list")
-    text = text.replace("a multiple of 1", "a whole number")
+    text = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    for pydantics, plain in PLAIN.items():
+        text = text.replace(pydantics, plain)
     return f"{text[0].lower()}{text[1:]}"

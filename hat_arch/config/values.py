@@ -82,7 +82,7 @@ def _hints(owner: Any) -> dict[str, Any]:
 def _documented(owner: Any, parameter: inspect.Parameter) -> Any:
     """What the docstring or, without it, the default says of a parameter; None if that is nothing."""
     text = f"{inspect.getdoc(owner)}\n{inspect.getdoc(owner.__init__) if inspect.isclass(owner) else ''}"
-    found = re.search(rf"^\s*{parameter.name}\s*\((\w+)(,[^)]*)?\):", text, re.MULTILINE)
+    found = re.search(rf"^\s*{parameter.name}\s*\((\w+)(\[.*\])?(,[^)]*)?\):", text, re.MULTILINE)
     named = TYPES.get(found[1]) if found else None
     default = parameter.default
     if default in (None, inspect.Parameter.empty):
