@@ -180,6 +180,7 @@ def _unread(key: Key, value: Any, reader: str, section: type[schema.Section], pr
 
 def _place(name: str) -> str | None:
     """The section that has a key; None if no section has, or a data set's."""
+    sections: dict[str, type[schema.Section]]
     sections = {"train": schema.Train, "val": schema.Val, "logger": schema.Logger, "path": schema.PathOptions}
     return next((place for place, section in sections.items() if name in section.model_fields), None)
 
@@ -195,14 +196,12 @@ def check_needed(opt: Options, problems: Problems) -> None:
     if "train" not in opt:
         return
     top, train = needed(cls)
-    missing_on_top = top - schema.TrainOptions.model_fields.keys() - FROM_BASICSR - opt.keys()
-    degrades = opt.get("high_order_degradation", True)  # without it, Real-ESRGAN's models need less
-    for key, missing in (
-        (("model_type",), missing_on_top if degrades else ()),
-        (("train",), train - opt["train"].keys()),
-    ):
-        if missing:
-            problems.add(key, f"{opt['model_type']} needs, and this file lacks: {', '.join(sorted(missing))}")
+    missing = {"train": train - opt["train"].keys()}
+    if opt.get("high_order_degradation", True):  # without it, Real-ESRGAN's models need less
+        missing["model_type"] = top - schema.TrainOptions.model_fields.keys() - FROM_BASICSR - opt.keys()
+    for key, names in missing.items():
+        if names:
+            problems.add((key,), f"{opt['model_type']} needs, and this file lacks: {', '.join(sorted(names))}")
     queue, batch = opt.get("queue_size", 180), opt["datasets"].get("train", {}).get("batch_size_per_gpu", 1)
     if "queue_size" in reads(cls).top and queue % batch:
         problems.add(("queue_size",), f"{queue} is not a multiple of batch_size_per_gpu {batch}")
