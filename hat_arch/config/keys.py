@@ -29,7 +29,6 @@ SCHEDULERS = {  # that BasicSR's models know
     "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
 }
 
-
 RENAMED = {
     "pretrain_model_g": "pretrain_network_g",
     "pretrain_model_d": "pretrain_network_d",
@@ -39,14 +38,10 @@ RENAMED = {
     "artifacts_opt": "ldl_opt",
     "fix_iter": "fix_flow",
     "BasicVSRModel": "VideoRecurrentModel",
-    "flip_seq": "",
-    "center_frame_only": "",
-    "set_CUDA_VISIBLE_DEVICES": "",
-    "crop_border": "",
-    "suffix": "",
-    "save_img": "",
 }
-"""Keys and names of older option files of BasicSR → what they are called now; empty where they are gone."""
+"""Keys and names of older option files of BasicSR → what they are called now."""
+GONE = {"set_CUDA_VISIBLE_DEVICES", "crop_border", "suffix", "save_img"}
+"""Keys on top of older option files of BasicSR that nothing reads any more."""
 OF_LOADERS = {"name", "type", "io_backend", "dataroot_gt", "use_shuffle", "batch_size_per_gpu", "num_worker_per_gpu"}
 OF_LOADERS |= {"dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers"}
 """Keys of a data set that its class need not read."""
@@ -145,7 +140,7 @@ def check_keys(opt: Options, model: type[schema.Section], problems: Problems) ->
             problems.add(("datasets", name), "a data set is named train, val, val_2, …, or test_1, test_2, …")
         words = reads(registered(DATASET_REGISTRY, dataset["type"])).words
         sections.append((("datasets", name), dataset, schema.Dataset, words, dataset["type"]))
-        for option in dataset.keys() & schema.Dataset.model_fields.keys() - OF_LOADERS - words:
+        for option in sorted(dataset.keys() & schema.Dataset.model_fields.keys() - OF_LOADERS - words):
             if dataset[option] not in (None, False):
                 problems.note(("datasets", name, option), f"{dataset['type']} does not read it")
     for key, values, section, others, reader in sections:
@@ -164,16 +159,18 @@ def _unread(key: Key, value: Any, reader: str, section: type[schema.Section], pr
     if now := RENAMED.get(name):
         problems.add(key, f"is called {now} now")
         return
-    if name not in RENAMED and (place := _place(name)) not in (None, key[0]):
+    gone = name in GONE and len(key) == 1
+    if not gone and (place := _place(name)) not in (None, key[0]):
         problems.add(key, f"belongs below {place}:")
         return
     others = [entry.removesuffix("_basicsr") for entry, cls in registry if name in reads(cls).keys]
+    if value is None and (gone or others):
+        return
     if name.startswith("network_") or name.endswith("_opt"):
         hint = f"; model_type may be: {', '.join(others)}" if others else did_you_mean(name, section.model_fields)
         problems.add(key, f"{reader} has no use for it{hint}")
-    elif name in RENAMED or others:
-        if value is not None:
-            problems.note(key, f"{reader} does not read it")
+    elif gone or others:
+        problems.note(key, f"{reader} does not read it")
     else:
         problems.add_unknown(key, section.model_fields)
 
