@@ -193,9 +193,9 @@ def check_needed(opt: Options, problems: Problems) -> None:
     if "train" not in opt:
         return
     top, train = needed(cls)
-    missing = {"train": train - opt["train"].keys()}
-    if opt.get("high_order_degradation", True):  # without it, Real-ESRGAN's models need less
-        missing["model_type"] = top - schema.TrainOptions.model_fields.keys() - FROM_BASICSR - opt.keys()
+    on_top = top - schema.TrainOptions.model_fields.keys() - FROM_BASICSR - opt.keys()
+    degrades = opt.get("high_order_degradation", True)  # without it, Real-ESRGAN's models need less
+    missing = {"model_type": on_top if degrades else set(), "train": train - opt["train"].keys()}
     for key, names in missing.items():
         if names:
             problems.add((key,), f"{opt['model_type']} needs, and this file lacks: {', '.join(sorted(names))}")

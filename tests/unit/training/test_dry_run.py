@@ -159,7 +159,8 @@ def test_data_and_weights_that_are_there(options, write_options, tmp_path):
         ("train:total_iters", "4", "unknown key; did you mean 'total_iter'"),
         ("datasets:train:gt_size", "33", "not a multiple of scale 4"),
         ("path:pretrain_network_g", "damaged.pth", "cannot be read as weights"),
-        ("network_g:depths", "2", "cannot be built"),
+        ("network_g:depths", "2", "network_g.depths: should be"),
+        ("network_g:num_heads", "[5]", "cannot be built"),
     ],
 )
 def test_mistakes_are_errors_as_ever(without_data, write_options, tmp_path, capsys, key, value, complaint):
