@@ -85,7 +85,7 @@ def _documented(owner: Any, parameter: inspect.Parameter) -> Any:
     found = re.search(rf"^\s*{parameter.name}\s*\((\w+)(\[.*\])?(,[^)]*)?\):", text, re.MULTILINE)
     named = TYPES.get(found[1]) if found else None
     default = parameter.default
-    if default in (None, inspect.Parameter.empty):
+    if default is None or default is inspect.Parameter.empty:
         return named if default is not None or named is None else named | None
     if isinstance(default, int) and not isinstance(default, bool) and named is None:
         return float
