@@ -42,8 +42,8 @@ class HATModel(SavingModel, ValidatingModel):
     BasicSR's loop calls, for each iteration, ``update_learning_rate``, `feed_data` and `optimize_parameters`.
     """
 
-    reads_hat_options = True
-    """For the check of option files: keys of `hat_arch.config.schema.HAT_MODEL_ONLY` have an effect."""
+    hat_sections = frozenset({"train", "val", "logger"})
+    """Sections of option files in which keys of `hat_arch.config.schema.HAT_MODEL_ONLY` have an effect."""
 
     lq: Tensor
     gt: Tensor

@@ -253,7 +253,9 @@ def registries(names: dict[str, list[str]]) -> dict[str, Any]:
     for kind, known in names.items():
         table = getattr(registry, kind)
         for name in known:
-            seen[f"{kind} {name}"] = str(id(table.get(name)))
+            entry = table.get(name)
+            replaced = entry.__module__.startswith("hat_arch.") and entry.__mro__[1].__module__.startswith("basicsr.")
+            seen[f"{kind} {name}"] = str(id(entry.__mro__[1] if replaced else entry))  # subclasses count as theirs
         seen[f"{kind} unknown"] = outcome(table.get, "Unknown")
         seen[f"{kind} twice"] = outcome(table.register, table.get(known[0]))
     return seen
