@@ -83,7 +83,7 @@ def _check_list(key: Key, file: Path, dataset: Options, problems: Problems) -> N
         problems.add(key, f"{misread}, which {dataset['type']} takes for an image; delete it")
     elif is_basicsr and is_lmdb and cls.__name__ in FOLDERS_ONLY:
         problems.add(key, f"{dataset['type']} does not read it with an LMDB store; leave it out, or {OURS}")
-    elif not is_lmdb and root.is_dir() and (not is_basicsr or cls.__name__ in FOLDERS_ONLY[:2]):
+    elif root.is_dir() and root.suffix != ".lmdb" and (not is_basicsr or cls.__name__ in FOLDERS_ONLY[:2]):
         missing = [line for line in lines if not (root / line.name).is_file()]
         if missing:
             problems.add(key, f"{missing[0].place}: names '{missing[0].name}', which is not in {root}")
