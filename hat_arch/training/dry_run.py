@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import math
+import traceback
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -25,12 +26,14 @@ from ..config.keys import networks
 from ..config.reading import Options
 from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.stand_ins import stand_in
+from ..utils.errors import in_one_line
 from . import pipeline
 from .run import TrainingRun
 
 LEAST_PATCH = 16  # pixels of LR
 VALIDATED = (20, 14)  # pixels of LR: no whole windows
 NIQE_SIDE = 256  # pixels of SR; it looks at blocks of 96x96
+GROWTH = (1, 2, 4, 8)  # of both, tried one after the other
 MIB = 2**20
 
 MAKE = {
@@ -51,24 +54,47 @@ def dry_run(file: str | Path, is_train: bool, overrides: Sequence[str] = ()) -> 
     """
     absent: list[Path] = []
     opt = config.load(file, is_train, overrides, absent)
-    with TemporaryDirectory(prefix="basicsr_dry_run_") as folder, _quiet():
-        small = reduced(opt, Path(folder), absent)
-        run = TrainingRun(small, dry=True)
-        (pipeline.train if is_train else pipeline.test)(small, ["-opt", str(file)], Path(folder), run)
-    return "\n".join(_summary(Path(file), opt, small, run.model, absent))
+    for growth in GROWTH:  # some networks take no small images
+        with TemporaryDirectory(prefix="basicsr_dry_run_") as folder, _quiet():
+            small = reduced(opt, Path(folder), absent, growth)
+            run = TrainingRun(small, dry=True)
+            try:
+                (pipeline.train if is_train else pipeline.test)(small, ["-opt", str(file)], Path(folder), run)
+                break
+            except Exception as error:
+                if not _is_the_networks(error, run.model):
+                    raise
+                failed = error
+    else:
+        name, sides = opt["network_g"]["type"], " and ".join(_tried(small, None, growth))
+        raise config.ConfigError(f"{file}: network_g: {name} fails, also in {sides}: {in_one_line(failed)}") from failed
+    return "\n".join(_summary(Path(file), opt, small, run.model, absent, growth))
 
 
-def reduced(opt: Options, folder: Path, absent: list[Path]) -> Options:
-    """The options with images made in ``folder``, one step, batch 1, the smallest patch, and without absent weights."""
+def _is_the_networks(error: BaseException | None, model: Any) -> bool:
+    """Whether an error, or what caused it, came from inside of a network."""
+    kinds = {type(getattr(model, name)) for name in ("net_g", "net_d") if hasattr(model, name)}
+    while error is not None:
+        if any(type(frame.f_locals.get("self")) in kinds for frame, _ in traceback.walk_tb(error.__traceback__)):
+            return True
+        error = error.__cause__
+    return False
+
+
+def reduced(opt: Options, folder: Path, absent: list[Path], growth: int = 1) -> Options:
+    """The options with images made in ``folder``, one step, batch 1, the smallest patch, and without absent weights.
+
+    With ``growth``, patches are larger, up to those of the option file, and images for validation too.
+    """
     small = deepcopy(opt)
     for key, value in opt["path"].items():
         if key == "resume_state" or (key.startswith("pretrain_") and value is not None and Path(value) in absent):
             small["path"][key] = None
     for phase, dataset in small["datasets"].items():
-        size = _validated(opt)
+        size = _validated(opt, growth)
         if phase == "train":
             if dataset.get("gt_size"):
-                dataset["gt_size"] = _gt_size(opt)
+                dataset["gt_size"] = _gt_size(opt, growth)
                 size = (dataset["gt_size"] // opt["scale"] + 4,) * 2
             dataset.update(batch_size_per_gpu=1, num_worker_per_gpu=min(1, dataset["num_worker_per_gpu"]))
             dataset["dataset_enlarge_ratio"] = 1
@@ -81,20 +107,20 @@ def reduced(opt: Options, folder: Path, absent: list[Path]) -> Options:
     return small
 
 
-def _gt_size(opt: Options) -> int:
+def _gt_size(opt: Options, growth: int = 1) -> int:
     """Side of the GT patches: one window of the network; as given if there is a discriminator, which has its own."""
     given = opt["datasets"]["train"]["gt_size"]
     if len(networks(opt)) > 1:
         return given
     window = opt["network_g"].get("window_size", 1)
-    return min(given, math.ceil(LEAST_PATCH / window) * window * opt["scale"])
+    return min(given, math.ceil(LEAST_PATCH / window) * window * growth * opt["scale"])
 
 
-def _validated(opt: Options) -> tuple[int, int]:
+def _validated(opt: Options, growth: int = 1) -> tuple[int, int]:
     metrics = (opt.get("val") or {}).get("metrics") or {}
     if any(metric["type"] == "calculate_niqe" for metric in metrics.values()):
         return (math.ceil(NIQE_SIDE / opt["scale"]),) * 2
-    return VALIDATED
+    return VALIDATED[0] * growth, VALIDATED[1] * growth
 
 
 @contextlib.contextmanager
@@ -116,7 +142,7 @@ def _quiet() -> Iterator[None]:
 # what it says
 
 
-def _summary(file: Path, opt: Options, small: Options, model: Any, absent: list[Path]) -> list[str]:
+def _summary(file: Path, opt: Options, small: Options, model: Any, absent: list[Path], growth: int) -> list[str]:
     network = f"{opt['network_g']['type']} x{opt['scale']}, {_count(model):,} parameters"
     rows = [("network", network), *_weights(file, opt, absent)]
     if "train" in opt:
@@ -129,7 +155,7 @@ def _summary(file: Path, opt: Options, small: Options, model: Any, absent: list[
         label = "missing: " if missing else ""
         rows.append((phase, f"{dataset['name']}, {dataset['type']}; {label}{', '.join(missing or roots)}"))
     rows += [("" if n else "to make", command) for n, command in enumerate(commands)]
-    rows.append(("tried", _tried(small, model)))
+    rows.append(("tried", f"{'; '.join(_tried(small, model, growth))}; on {model.device}, with made-up images"))
     width = max(len(name) for name, _ in rows) + 2
     return [f"{file}, dry run", *(f"  {name:{width}}{text}" for name, text in rows), "OK"]
 
@@ -181,14 +207,16 @@ def _memory(model: Any) -> str:
     return f"{held / MIB:,.0f} MiB for weights, gradients, optimizer and EMA; the activations of a batch come on top"
 
 
-def _tried(small: Options, model: Any) -> str:
+def _tried(small: Options, model: Any, growth: int) -> list[str]:
+    """What was done, and, with a model, the losses."""
     done = []
     if "train" in small:
         side = small["datasets"]["train"].get("gt_size")
-        log = model.get_current_log()
+        step = f"a step (batch 1{f', GT patch {side}x{side}' if side else ''})"
+        log = model.get_current_log() if model else {}
         losses = ", ".join(f"{name} {value:.4g}" for name, value in log.items() if name.startswith("l_"))
-        done.append(f"a step (batch 1{f', GT patch {side}x{side}' if side else ''}): {losses}")
+        done.append(f"{step}: {losses}" if losses else step)
     if small.get("val") and any(phase != "train" for phase in small["datasets"]):
-        height, width = _validated(small)
+        height, width = _validated(small, growth)
         done.append(f"a validation (LR {height}x{width})")
-    return f"{'; '.join(done)}; on {model.device}, with made-up images"
+    return done
