@@ -17,7 +17,10 @@ from .keys import networks, words_in_source
 from .problems import Key, Problems
 from .reading import Options
 
-DATA_REMEDY = "  datasets/README.md says how to get and prepare each data set; to train without any: make demo"
+DATA_REMEDY = (
+    "  how to prepare each data set: basicsr data prepare --help, and datasets/README.md in the repository; to train "
+    "without any: basicsr data demo, and -opt train_HAT_demo_SRx4"
+)
 FOLDERS_ONLY = ("PairedImageDataset", "SingleImageDataset", "RealESRGANPairedDataset", "RealESRGANDataset")
 """Data sets of BasicSR that ignore their list if they read an LMDB store; a line of the first two names one file."""
 OURS = "take SeededPairedDataset or BicubicLRDataset, which read the listed images alone"
