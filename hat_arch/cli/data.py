@@ -318,15 +318,16 @@ def run_demo(args: argparse.Namespace) -> int:
 def _report(outcome: Outcome, args: argparse.Namespace, what: str, options: dict[str, Any] | None = None) -> int:
     """Prints what was done and what goes into the option file; returns 1 if images could not be used."""
     _print_some(outcome.bad, sys.stderr)
-    if outcome.written or not outcome.there_already:
+    if outcome.written or not (outcome.there_already or outcome.bad):
         there = f", {outcome.there_already:,} were there" if outcome.there_already else ""
         print(f"{outcome.written:,} {what}{there}")
-    else:
+    elif outcome.there_already:
         print(f"{outcome.there_already:,} {what} were there")
     skip_bad = getattr(args, "skip_bad", None)  # None: there is no such option
     if outcome.bad and not skip_bad:
         remedy = "mend them" if skip_bad is None else "mend or remove them, or say --skip_bad,"
-        print(f"basicsr: not finished: {len(outcome.bad)} problems, see above; {remedy} and repeat", file=sys.stderr)
+        problems = f"{len(outcome.bad)} problem{'s' if outcome.bad[1:] else ''}"
+        print(f"basicsr: not finished: {problems}, see above; {remedy} and repeat", file=sys.stderr)
         return 1
     if options:
         _print_options(options)

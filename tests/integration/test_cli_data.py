@@ -258,7 +258,7 @@ def test_bad_images_are_named_and_left_out_with_skip_bad(verb, launch, source, t
     result = launch(arguments(verb, tmp_path / "Set14"), tmp_path)
     assert result.returncode == 1
     assert f"{bad}: is empty (0 bytes)" in result.stderr.replace("\r", "\n").splitlines()
-    assert "not finished: 1 problems, see above; mend" in complaint(result)
+    assert "not finished: 1 problem, see above; mend" in complaint(result)
     assert "option file" not in result.stdout
     if verb == "benchmarks":  # are made of all their images
         return
