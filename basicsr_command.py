@@ -20,6 +20,9 @@ def main() -> NoReturn:
         assert spec is not None and spec.loader is not None  # it is installed together with this module
         package = sys.modules["hat_arch"] = importlib.util.module_from_spec(spec)
         from hat_arch import cli
+        from hat_arch.utils import openmp
+
+        openmp.wait_briefly()
     except KeyboardInterrupt:
         print("basicsr: stopped", file=sys.stderr)
         sys.exit(130)

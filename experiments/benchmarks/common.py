@@ -31,7 +31,7 @@ from torch.utils.benchmark import Timer
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.archs.presets import PRESETS
 from hat_arch.inference.memory import is_out_of_memory
-from hat_arch.utils import allocator
+from hat_arch.utils import allocator, openmp
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.files import write_file
 from hat_arch.utils.machine import describe, environment, pick_device
@@ -78,6 +78,19 @@ def add_network(parser: argparse.ArgumentParser, **several: Any) -> None:
     default = ["HAT"] if several else "HAT"
     parser.add_argument("--network", choices=list(PRESETS), default=default, help="at ×4; HAT by default", **several)
     parser.add_argument("--groups", type=positive, metavar="N", help="its first N residual groups alone; else all")
+
+
+def add_busy(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--busy``, for `idle_and_busy`."""
+    what = "busy loops, each a process, beside which all is timed once more; 1 by default, 0: not at all"
+    parser.add_argument("--busy", type=count, default=1, metavar="N", help=what)
+
+
+def count(text: str) -> int:
+    """An argparse type: a whole number, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be 0 or more")
+    return int(text)
 
 
 def positive(text: str) -> int:
@@ -155,10 +168,11 @@ class Worker(ProcessPoolExecutor):
     Args:
         make: makes the candidate there: a class at the top level of a module.
         args: of ``make``.
+        ours: whether threads wait as ``basicsr`` lets them; the peer's users have the defaults of OpenMP.
     """
 
-    def __init__(self, make: Callable[..., Any], *args: Any) -> None:
-        self.candidate = make, args
+    def __init__(self, make: Callable[..., Any], *args: Any, ours: bool = False) -> None:
+        self.candidate, self.ours = (make, args), ours
         # Ctrl-C ends the process at once and in silence; the script itself says what there is to say.
         super().__init__(1, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL))
 
@@ -170,13 +184,26 @@ class Worker(ProcessPoolExecutor):
         """
         too_much = "memory is not enough; try a smaller size"
         try:
-            return self.submit(_call, *self.candidate, method).result()
+            with _environment(openmp.wait_briefly if self.ours else lambda: None):  # the first call starts the process
+                return self.submit(_call, *self.candidate, method).result()
         except BrokenProcessPool as error:
             raise UserError(f"a process was killed, perhaps since {too_much}") from error
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise UserError(too_much) from error
             raise
+
+
+@contextlib.contextmanager
+def _environment(change: Callable[[], object]) -> Iterator[None]:
+    """Changes this process's environment for a while, for a process that is started meanwhile."""
+    before = dict(os.environ)
+    change()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 _made: list[Any] = []
@@ -193,7 +220,7 @@ def _call(make: Callable[..., Any], args: tuple[Any, ...], method: str) -> Any:
 def workers(make: Callable[..., Any], names: Iterable[str], *args: Any) -> Iterator[dict[str, Worker]]:
     """A `Worker` with ``make(name, *args)`` for each name."""
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(Worker(make, name, *args)) for name in names}
+        yield {name: stack.enter_context(Worker(make, name, *args, ours=name != PEER)) for name in names}
 
 
 def settle(threads: int | None, ours: bool = False) -> None:
@@ -230,6 +257,37 @@ def in_turn(clocks: Mapping[str, Callable[[], float]], rounds: int) -> dict[str,
     """
     timed = [{name: clock() for name, clock in clocks.items()} for _ in range(rounds)]
     return {name: [turn[name] for turn in timed] for name in clocks}
+
+
+@contextlib.contextmanager
+def busy(loops: int) -> Iterator[None]:
+    """The machine with other work on it: processes that compute without end, each on one core."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(loops):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(process.kill)
+        yield
+
+
+def idle_and_busy(clocks: Mapping[str, Callable[[], float]], args: argparse.Namespace) -> dict[str, Any]:
+    """`in_turn` on the machine as it is, and beside ``--busy`` loops.
+
+    Returns:
+        ``seconds`` and ``time_ratio`` (see `ratios`), and with loops ``busy_seconds``: name → `summary`.
+    """
+    seconds = in_turn(clocks, args.rounds)
+    result = {"seconds": {name: summary(values) for name, values in seconds.items()}, "time_ratio": ratios(seconds)}
+    if args.busy:
+        with busy(args.busy):
+            beside = in_turn(clocks, args.rounds)
+        result["busy_seconds"] = {name: summary(values) for name, values in beside.items()}
+    return result
+
+
+def busy_cell(result: Result, name: str) -> str:
+    """Milliseconds of a candidate beside the loops; empty where they were not measured."""
+    seconds = result.get("busy_seconds", {}).get(name)
+    return f"{1000 * seconds['median']:.0f}" if seconds else ""
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:

@@ -110,13 +110,11 @@ def measure_one(
         peaks: dict[str, PeakMemory] = {name: worker.call("memory") for name, worker in workers.items()}
         outputs = {name: worker.call("output") for name, worker in workers.items()}
         difference = {name: compare(name, outputs[name], outputs[PEER], precision) for name in args.variant}
-        seconds = common.in_turn(
-            {name: partial(worker.call, "seconds") for name, worker in workers.items()}, args.rounds
-        )
+        clocks = {name: partial(worker.call, "seconds") for name, worker in workers.items()}
+        times = common.idle_and_busy(clocks, args)
     return {
         "config": network,
-        "seconds": {name: common.summary(values) for name, values in seconds.items()},
-        "time_ratio": common.ratios(seconds),
+        **times,
         "difference": difference,
         "memory": {
             "method": peaks[PEER].method,
@@ -167,13 +165,15 @@ def report(result: Result) -> str:
         fast = "" if name == PEER else f"{1 / result['time_ratio'][name]['median']:.2f}"
         memory = "" if name == PEER else f"{result['memory']['ratio'][name]:.2f}"
         mib, share = result["memory"]["extra_mib"][name], result["floor"][name]["share_of_peak"]
-        rows.append([name, f"{1000 * times['median']:.1f}", fast, f"{share:.0%}", f"{mib:.0f}", memory])
-    header = ["", "ms", "times as fast", "of peak", "peak extra MiB", "of the peer's"]
+        ms = f"{1000 * times['median']:.1f}"
+        rows.append([name, ms, fast, common.busy_cell(result, name), f"{share:.0%}", f"{mib:.0f}", memory])
+    header = ["", "ms", "times as fast", "ms when busy", "of peak", "peak extra MiB", "of the peer's"]
     return f"{result['network']} at {show_size(result['size'])}, {result['precision']}\n{aligned(header, rows)}"
 
 
 def parser() -> argparse.ArgumentParser:
     made = common.options(__doc__, rounds=5)
+    common.add_busy(made)
     common.add_network(made, nargs="+")
     add = made.add_argument
     size = "sides of the input, or HEIGHTxWIDTH; 64 by default"

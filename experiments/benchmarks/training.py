@@ -109,16 +109,15 @@ def measure(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[st
         losses = {name: worker.call("step") for name, worker in workers.items()}
         compare(losses)
         memory = {name: worker.call("memory").extra_mib for name, worker in workers.items()}
-        seconds = common.in_turn(
-            {name: partial(worker.call, "seconds") for name, worker in workers.items()}, args.rounds
-        )
+        clocks = {name: partial(worker.call, "seconds") for name, worker in workers.items()}
+        times = common.idle_and_busy(clocks, args)
     yield (
         f"train_{args.network}_{args.batch}x{args.patch}_{device.type}",
         {
             "suite": "train",
             "config": network,
-            "seconds": {name: common.summary(values) for name, values in seconds.items()},
-            "time_ratio": {name: ratio["median"] for name, ratio in common.ratios(seconds).items()},
+            **times,
+            "time_ratio": {name: ratio["median"] for name, ratio in times["time_ratio"].items()},
             "first_loss": losses,
             "extra_mib": memory,
         },
@@ -138,13 +137,15 @@ def report(result: Result) -> str:
     for name, times in result["seconds"].items():
         mib, peer = result["extra_mib"][name], result["extra_mib"][PEER]
         fast = "" if name == PEER else f"{1 / result['time_ratio'][name]:.2f}"
-        rows.append([name, f"{1000 * times['median']:.0f}", fast, f"{mib:.0f}", f"{mib / peer:.2f}"])
+        ms, when_busy = f"{1000 * times['median']:.0f}", common.busy_cell(result, name)
+        rows.append([name, ms, fast, when_busy, f"{mib:.0f}", f"{mib / peer:.2f}"])
     title = f"{result['network']} ×4, a training step, batch {result['batch']}, LR patches of {result['patch']}"
-    return f"{title}\n{aligned(['', 'ms', 'times as fast', 'peak extra MiB', 'of the peer'], rows)}"
+    return f"{title}\n{aligned(['', 'ms', 'times as fast', 'ms when busy', 'peak extra MiB', 'of the peer'], rows)}"
 
 
 def parser() -> argparse.ArgumentParser:
     made = common.options(__doc__, rounds=5)
+    common.add_busy(made)
     common.add_network(made)
     add = made.add_argument
     add("--batch", type=common.positive, default=1, metavar="N", help="patches of a step; 1 by default")

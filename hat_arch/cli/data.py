@@ -36,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         ("imagenet", prepare_imagenet, "datasets/ImageNet"),
         ("benchmarks", prepare_benchmarks, "datasets"),
     ):
-        one = _add_maker(sets, name, run)
+        one = _add_maker(sets, name, run, skip_bad=name != "benchmarks")
         one.add_argument("--out", type=Path, default=Path(out), help=f"default: {out}")
         if name == "df2k":
             one.add_argument("--name", default="DF2K", help="beginning of the stores' names; default: DF2K")
@@ -69,7 +69,12 @@ def _add(verbs: argparse._SubParsersAction, name: str, run: Callable[..., int], 
 
 
 def _add_maker(
-    verbs: argparse._SubParsersAction, name: str, run: Callable[..., int], out: str = "", what: str = ""
+    verbs: argparse._SubParsersAction,
+    name: str,
+    run: Callable[..., int],
+    out: str = "",
+    what: str = "",
+    skip_bad: bool = True,
 ) -> Any:
     """A verb that makes images, or a list, of the images of a folder."""
     parser = _add(verbs, name, run, AGAIN)
@@ -77,7 +82,8 @@ def _add_maker(
     if out:
         parser.add_argument("out", type=Path, metavar=out, help=what)
     parser.add_argument("--overwrite", action="store_true", help="make again, and replace, what is there")
-    parser.add_argument("--skip_bad", action="store_true", help="finish without the images that cannot be used")
+    if skip_bad:
+        parser.add_argument("--skip_bad", action="store_true", help="finish without the images that cannot be used")
     return parser
 
 
@@ -156,8 +162,9 @@ def prepare_imagenet(args: argparse.Namespace) -> int:
 def prepare_benchmarks(args: argparse.Namespace) -> int:
     """Make cropped GT and bicubic LR of Set5, Set14, BSDS100, urban100, manga109.
 
-    Reads SRC/Set5, SRC/Set14, …, as many as there are (images in the folder itself, or in HR, GT or original). Writes
-    OUT/Set5/GTmod{2,3,4} and OUT/Set5/LRbicx{2,3,4}, …, MATLAB's to the pixel. Costs 1 GB for all five.
+    Reads SRC/Set5, SRC/Set14, …, as many as there are (images in the folder itself, or in HR, GT, original, GTmod12,
+    HR/x4, image_SRF_4). A set whose images are not all there, or are LR, is refused. Writes OUT/Set5/GTmod{2,3,4} and
+    OUT/Set5/LRbicx{2,3,4}, …, MATLAB's to the pixel. Costs 1 GB for all five.
     """
     from ..data import prepare
     from ..data.benchmark_sets import BENCHMARK_SETS
@@ -221,8 +228,9 @@ def _sets_to_check(args: argparse.Namespace) -> list[tuple[Path, Path | None, in
         opt, _ = config.read(Path(args.opt))
         for dataset in (opt.get("datasets") or {}).values():
             if isinstance(dataset.get("dataroot_gt"), str):
-                lq, template = dataset.get("dataroot_lq"), dataset.get("filename_tmpl", "{}")
-                sets.append((Path(dataset["dataroot_gt"]), Path(lq) if lq else None, opt.get("scale", 1), template))
+                lq = Path(dataset["dataroot_lq"]).expanduser() if dataset.get("dataroot_lq") else None
+                template = dataset.get("filename_tmpl", "{}")
+                sets.append((Path(dataset["dataroot_gt"]).expanduser(), lq, opt.get("scale", 1), template))
     return sets
 
 
@@ -303,21 +311,23 @@ def run_demo(args: argparse.Namespace) -> int:
         return 0
     counts = demo.make_demo(DEMO)
     print(f"{DEMO}: {counts['train']} training pairs (LMDB), {counts['val']} held-out images")
-    print("train on it with: basicsr train -opt options/train_HAT_demo_SRx4.yml")
+    print("train on it with: basicsr train -opt train_HAT_demo_SRx4")
     return 0
 
 
 def _report(outcome: Outcome, args: argparse.Namespace, what: str, options: dict[str, Any] | None = None) -> int:
     """Prints what was done and what goes into the option file; returns 1 if images could not be used."""
     _print_some(outcome.bad, sys.stderr)
-    if outcome.written or not outcome.there_already:
+    if outcome.written or not (outcome.there_already or outcome.bad):
         there = f", {outcome.there_already:,} were there" if outcome.there_already else ""
         print(f"{outcome.written:,} {what}{there}")
-    else:
+    elif outcome.there_already:
         print(f"{outcome.there_already:,} {what} were there")
-    if outcome.bad and not args.skip_bad:
-        remedy = "mend or remove them, or say --skip_bad, and repeat"
-        print(f"basicsr: not finished: {len(outcome.bad)} of the images cannot be used; {remedy}", file=sys.stderr)
+    skip_bad = getattr(args, "skip_bad", None)  # None: there is no such option
+    if outcome.bad and not skip_bad:
+        remedy = "mend them" if skip_bad is None else "mend or remove them, or say --skip_bad,"
+        problems = f"{len(outcome.bad)} problem{'s' if outcome.bad[1:] else ''}"
+        print(f"basicsr: not finished: {problems}, see above; {remedy} and repeat", file=sys.stderr)
         return 1
     if options:
         _print_options(options)

@@ -8,15 +8,23 @@ import os
 import platform
 import shutil
 import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any
 
+from ..config.problems import did_you_mean
+from ..utils.errors import UserError
 from .parser import add_plugin_option
 
 PACKAGES = ("hat-arch", "basicsr", "torch", "torchvision", "numpy", "opencv-python", "lmdb", "scipy", "scikit-image")
 REGISTRIES = ("ARCH_REGISTRY", "MODEL_REGISTRY", "DATASET_REGISTRY", "LOSS_REGISTRY", "METRIC_REGISTRY")
+PASSED = {"arch": (), "model": ("opt",), "dataset": ("opt",), "loss": (), "metric": ("img", "img2")}
+"""Arguments that BasicSR passes, by kind."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    archs = commands.add_parser("archs", help="list what an option file can name as a type")
+    archs = commands.add_parser("archs", help="list what an option file can name as a type, or explain some")
+    archs.add_argument("names", nargs="*", metavar="NAME", help="explain these: documentation, arguments, defaults")
     add_plugin_option(archs)
     archs.set_defaults(run=list_registries)
     doctor = commands.add_parser("doctor", help="versions, devices, fixes in force, and what is wrong")
@@ -24,17 +32,63 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def list_registries(args: argparse.Namespace) -> int:
-    """Prints every class and function of BasicSR's registries, with its package and its first line of documentation."""
+    """Prints every class and function of BasicSR's registries, with its package and its first line of documentation.
+
+    With names: all that is known of these.
+    """
     from basicsr.utils import registry
 
-    for attribute in REGISTRIES:
-        entries = getattr(registry, attribute)
-        print(f"{entries._name}s")
+    registries = [getattr(registry, attribute) for attribute in REGISTRIES]
+    if args.names:
+        print("\n\n".join(_explain(name, registries) for name in args.names))
+        return 0
+    for entries in registries:
+        print(f"{entries._name}{'es' if entries._name.endswith('s') else 's'}")
         for name, entry in sorted(entries, key=lambda item: item[0].lower()):
             package = entry.__module__.partition(".")[0]
-            summary = inspect.cleandoc(entry.__doc__ or "").partition("\n")[0]  # its own: getdoc() takes that of a base
-            print(f"  {name:<32}{package:<14}{summary[:72]}".rstrip())
+            summary = textwrap.shorten(_documentation(entry).partition("\n")[0], 72, placeholder=" …")
+            print(f"  {name:<32}{package:<14}{summary}".rstrip())
     return 0
+
+
+def _documentation(entry: Any) -> str:
+    """The docstring that a class or function has itself; `inspect.getdoc` would take that of a base."""
+    return inspect.cleandoc(entry.__doc__ or "")
+
+
+def _explain(name: str, registries: Sequence[Any]) -> str:
+    """Documentation of a class or function, and its arguments with their defaults, as an option file has them.
+
+    Raises:
+        UserError: no registry has that name.
+    """
+    for entries in registries:
+        for known in (name, f"{name}_basicsr"):  # Registry.get tries both
+            if known in entries:
+                entry = entries.get(known)
+                head = f"{known}: {entries._name} of {entry.__module__}"
+                return "\n\n".join(filter(None, (head, _documentation(entry), _as_options(name, entry, entries._name))))
+    names = [known for entries in registries for known, _ in entries]
+    raise UserError(f"{name}: is not registered{did_you_mean(name, names) or '; `basicsr archs` lists what is'}")
+
+
+def _as_options(name: str, entry: Any, kind: str) -> str:
+    """The arguments as lines of an option file."""
+    from yaml import safe_dump
+
+    lines = ["in an option file:", f"  {'model_type' if kind == 'model' else 'type'}: {name}"]
+    for parameter in inspect.signature(entry).parameters.values():
+        default = [*parameter.default] if isinstance(parameter.default, tuple) else parameter.default
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or parameter.name in PASSED[kind]:
+            continue
+        if default is parameter.empty:
+            lines.append(f"  {parameter.name}:  # needed")
+        elif isinstance(default, (bool, int, float, str, list, dict, type(None))):
+            value = safe_dump(default, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+            lines.append(f"  {parameter.name}: {value}")
+        else:
+            lines.append(f"  # {parameter.name}: {getattr(default, '__name__', default)}")
+    return "\n".join(lines)
 
 
 def examine(args: argparse.Namespace) -> int:

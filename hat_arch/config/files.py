@@ -10,14 +10,21 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
 from ..compat.registration import build, registered
-from ..utils.errors import in_one_line
+from ..utils.errors import UserError, in_one_line
+from ..utils.image_list import misread_by_basicsr, read_list
 from ..weights.files import LEAST, WeightsError, fitting, read_weights
 from .keys import networks
 from .problems import Key, Problems
 from .reading import Options
 from .source import reads
 
-DATA_REMEDY = "  datasets/README.md says how to get and prepare each data set; to train without any: make demo"
+DATA_REMEDY = (
+    "  how to prepare each data set: basicsr data prepare --help, and datasets/README.md in the repository; to train "
+    "without any: basicsr data demo, and -opt train_HAT_demo_SRx4"
+)
+FOLDERS_ONLY = ("PairedImageDataset", "SingleImageDataset", "RealESRGANPairedDataset", "RealESRGANDataset")
+"""Data sets of BasicSR that ignore their list if they read an LMDB store; a line of the first two names one file."""
+OURS = "take SeededPairedDataset or BicubicLRDataset, which read the listed images alone"
 WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
 NEEDED = ("dataroot_gt", "dataroot_lq")
 NEEDED_TO_TRAIN = ("batch_size_per_gpu", "num_worker_per_gpu", "gt_size", "use_hflip", "use_rot")
@@ -38,14 +45,55 @@ def check_datasets(opt: Options, is_train: bool, problems: Problems) -> None:
         gt_size = dataset.get("gt_size")
         if name == "train" and gt_size and gt_size % opt.get("scale", 1):
             problems.add((*key, "gt_size"), f"{gt_size} is not a multiple of scale {opt['scale']}")
+        _name_stores(dataset)
         check_root = _check_store if dataset["io_backend"]["type"] == "lmdb" else _check_folder
-        for option, value in dataset.items():
-            if option.startswith("dataroot") and option in words and value is not None:
-                for root in value if isinstance(value, list) else [value]:  # one, but in classes of plugins
-                    check_root((*key, option), Path(root).expanduser(), problems)
-        for option in {"meta_info_file", "meta_info"} & words & dataset.keys():
-            if isinstance(dataset[option], str) and not Path(dataset[option]).is_file():
-                problems.add_absent((*key, option), dataset[option], "file")
+        for option, root in _roots(dataset):
+            if option not in words:
+                continue
+            check_root((*key, option), Path(root).expanduser(), problems)
+        for option in ("meta_info_file", "meta_info"):
+            if option in words and isinstance(dataset.get(option), str):
+                _check_list((*key, option), Path(dataset[option]), dataset, problems)
+
+
+def _roots(dataset: Options) -> list[tuple[str, str]]:
+    """Option and path of each folder or store that a data set is read from."""
+    given = {option: value for option, value in dataset.items() if option.startswith("dataroot") and value is not None}
+    return [(option, root) for option, one in given.items() for root in (one if isinstance(one, list) else [one])]
+
+
+def _name_stores(dataset: Options) -> None:
+    """Takes slashes off the ends of roots, since BasicSR looks for ``.lmdb`` there; what ends so is read as a store."""
+    for option, root in _roots(dataset):
+        if dataset[option] == root:
+            dataset[option] = root.rstrip("/") or root
+    roots = [root for _, root in _roots(dataset)]
+    if roots and all(root.endswith(".lmdb") for root in roots) and dataset["io_backend"]["type"] == "disk":
+        dataset["io_backend"]["type"] = "lmdb"
+
+
+def _check_list(key: Key, file: Path, dataset: Options, problems: Problems) -> None:
+    """A list of images must be there, name images that are there, and be read as it is meant."""
+    cls, is_lmdb = registered(DATASET_REGISTRY, dataset["type"]), dataset["io_backend"]["type"] == "lmdb"
+    is_basicsr = cls.__module__.startswith("basicsr.")
+    if not file.is_file():
+        problems.add_absent(key, file, "file")
+        return
+    try:
+        lines = read_list(file)
+        misread = misread_by_basicsr(file) if is_basicsr else None
+    except UserError as error:
+        problems.add(key, str(error))
+        return
+    root = Path(next((root for _, root in _roots(dataset)), ""))
+    if misread:
+        problems.add(key, f"{misread}, which {dataset['type']} takes for an image; delete it")
+    elif is_basicsr and is_lmdb and cls.__name__ in FOLDERS_ONLY:
+        problems.add(key, f"{dataset['type']} does not read it with an LMDB store; leave it out, or {OURS}")
+    elif root.is_dir() and root.suffix != ".lmdb" and (not is_basicsr or cls.__name__ in FOLDERS_ONLY[:2]):
+        missing = [line for line in lines if not (root / line.name).is_file()]
+        if missing:
+            problems.add(key, f"{missing[0].place}: names '{missing[0].name}', which is not in {root}")
 
 
 def _check_store(key: Key, store: Path, problems: Problems) -> None:
@@ -62,6 +110,10 @@ def _check_store(key: Key, store: Path, problems: Problems) -> None:
 def _check_folder(key: Key, folder: Path, problems: Problems) -> None:
     if not folder.is_dir():
         problems.add_absent(key, folder, "folder", DATA_REMEDY)
+    elif (folder / "data.mdb").is_file():
+        problems.add(
+            key, f"'{folder}' is an LMDB store, and not all of this data set are; give stores alone, or folders"
+        )
     elif not any(folder.iterdir()):
         problems.add(key, f"folder '{folder}' is empty")
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from basicsr.data.data_util import paths_from_lmdb
 from numpy.typing import NDArray
 
-from .images import DataError, Image, ImageError, find, mod_crop
+from .images import Image, ImageError, find, mod_crop
+from .lmdb_store import keys
 from .patches import Crop, to_tensor
-from .reader import Reader
+from .reader import Reader, listed
 from .resize import Region, imresize
 from .sampling import DrawnDataset
 
@@ -21,26 +21,25 @@ class BicubicLRDataset(DrawnDataset):
     """GT images of any folder or store; the LR is made on the fly, as ``basicsr data downsample`` would.
 
     Only the patch's part of the LR is computed. Options: ``dataroot_gt`` (a folder, searched with the folders in it, or
-    an LMDB store), ``io_backend``, ``meta_info_file``, ``gt_size``, ``use_hflip``, ``use_rot``, ``color``, ``mean``,
-    ``std``, and those of `DrawnDataset`.
+    an LMDB store), ``io_backend``, ``meta_info_file`` (a list: no other images are taken), ``gt_size``, ``use_hflip``,
+    ``use_rot``, ``color``, ``mean``, ``std``, and those of `DrawnDataset`.
 
     Raises:
-        DataError: there is no image.
+        UserError: there is no image, or the list names what is not there.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         root = opt["dataroot_gt"]
         self.reader = Reader(root, opt["io_backend"])
-        if opt["io_backend"]["type"] == "lmdb":
-            self.paths = paths_from_lmdb(root)
-        elif opt.get("meta_info_file") is not None:
-            lines = Path(opt["meta_info_file"]).read_text(encoding="utf-8").splitlines()
-            self.paths = [str(Path(root, line.split(" ")[0])) for line in lines if line.strip()]
+        is_store = opt["io_backend"]["type"] == "lmdb"
+        if opt.get("meta_info_file") is not None:
+            names = listed(root, opt["io_backend"], opt["meta_info_file"])
+            self.paths = names if is_store else [str(Path(root, name)) for name in names]
+        elif is_store:
+            self.paths = keys(Path(root))
         else:
             self.paths = [str(path) for path in find(Path(root))]
-        if not self.paths:
-            raise DataError(f"{root}: holds no image")
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -61,7 +61,7 @@ def _read_folder(root: Path) -> Contents:
         name = path.relative_to(root).with_suffix("").as_posix()
         other = files.setdefault(name, path)
         if other is not path:
-            found.problems.append(f"{root}: {other.name} and {path.name} have the same name")
+            found.problems.append(f"{other} and {path}: have the same name; keep or rename one")
         found.sizes[name] = size
     return found
 
@@ -162,8 +162,10 @@ def _check_count(found: Contents) -> None:
         elif count != DF2K_SUB_IMAGES:
             found.problems.append(f"{root}: has {count:,} sub-images; DF2K has {DF2K_SUB_IMAGES:,}")
     for benchmark in BENCHMARK_SETS:
-        if root.parent.name == benchmark.folder and count != benchmark.images:
-            found.problems.append(f"{root}: has {count} images; {benchmark.name} has {benchmark.images}")
+        if root.parent.name == benchmark.folder:
+            sizes = found.sizes.values() if root.name.upper().startswith(("GT", "HR")) else ()
+            if complaint := benchmark.complaint(count, sizes):
+                found.problems.append(f"{root}: {complaint}")
 
 
 def pairs(gt: Contents, lq: Contents, scale: int, template: str = "{}") -> list[str]:

@@ -12,15 +12,27 @@ from .resize import Convention, imresize
 from .sub_images import SubImages, sub_image_names
 
 
-def modcrop(source: Path, target: Path, scale: int, overwrite: bool = False) -> Outcome:
-    """Crops every image to a multiple of ``scale``, from its top left, into PNG files of the same names."""
-    names = find_named(source)
+def modcrop(
+    source: Path, target: Path, scale: int, overwrite: bool = False, names: dict[Path, str] | None = None
+) -> Outcome:
+    """Crops images to a multiple of ``scale``, from their top left, into PNG files.
+
+    Args:
+        source: folder of images.
+        target: folder of the PNG files.
+        scale: what both sides shall be a multiple of.
+        overwrite: make again what is there.
+        names: image → name of its PNG file; by default all images, which keep their names.
+    """
+    bad: list[str] = []
+    names = find_named(source, bad=bad) if names is None else names
 
     def make(file: Path) -> Made:
         return {target: [encoded(names[file], mod_crop(read(file), scale, file), level=PNG_LEVEL)]}
 
     recipe = {"made_by": "modcrop", "source": str(source.resolve()), "scale": scale}
-    return build({target: recipe}, {file: [name] for file, name in names.items()}, make, overwrite, "modcrop")
+    wanted = {file: [name] for file, name in names.items()}
+    return build({target: recipe}, wanted, make, overwrite, "modcrop", bad=bad)
 
 
 def downsample(
@@ -34,7 +46,8 @@ def downsample(
         convention: how `hat_arch.data.resize.imresize` rounds.
         overwrite: make again what is there.
     """
-    names = find_named(source)
+    bad: list[str] = []
+    names = find_named(source, bad=bad)
 
     def make(file: Path) -> Made:
         image, made = read(file), {}
@@ -45,13 +58,14 @@ def downsample(
 
     recipe = {"made_by": "downsample", "source": str(source.resolve()), "convention": convention}
     recipes = {target: {**recipe, "scale": scale} for scale, target in targets.items()}
-    return build(recipes, {file: [name] for file, name in names.items()}, make, overwrite, "downsample")
+    wanted = {file: [name] for file, name in names.items()}
+    return build(recipes, wanted, make, overwrite, "downsample", bad=bad)
 
 
 def sub_images(source: Path, target: Path, how: SubImages, overwrite: bool = False) -> Outcome:
     """Cuts every image into overlapping squares, named as BasicSR's ``extract_subimages.py`` names them."""
     bad: list[str] = []
-    names = sub_image_names(find_named(source), how, 1, bad)
+    names = sub_image_names(find_named(source, bad=bad), how, 1, bad)
 
     def make(file: Path) -> Made:
         squares = zip(names[file], how.cut(read(file)))

@@ -21,6 +21,9 @@ from ..utils.errors import UserError
 Image = NDArray[np.uint8]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+UNREAD = {".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".exr", ".psd", ".dng", ".cr2", ".nef", ".arw"}
+"""Suffixes of images of other kinds: they are found too, so that each is named as one that cannot be used."""
+FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "PPM"}  # Pillow's names
 PNG = b"\x89PNG\r\n\x1a\n"
 BITS_PER_SAMPLE = 258  # TIFF tag
 ORIENTATION = 0x0112  # EXIF tag
@@ -63,17 +66,26 @@ class EncodedImage(NamedTuple):
 
 
 def find(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by their path; hidden files and folders are left out.
+    """All images below a folder, sorted by their path; links are followed, hidden files and folders are left out.
 
     Raises:
-        DataError: there is no such folder, or no image in it.
+        DataError: there is no such folder, or no image in it; a folder cannot be read; a link leads to a folder that it
+            lies in, or a link without suffix, perhaps of a folder, to what is not there.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder" if not folder.exists() else f"{folder}: is not a folder")
     found = []
-    for root, folders, files in os.walk(folder, onerror=_refuse):
+    for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
-        found += [Path(root, f) for f in files if Path(f).suffix.lower() in SUFFIXES and not f.startswith(".")]
+        for link in filter(Path.is_symlink, (Path(root, f) for f in folders)):
+            within = [above for above in link.parents if above.is_relative_to(folder)]
+            if any(above.resolve().is_relative_to(link.resolve()) for above in within):
+                raise DataError(f"{link}: is a link to a folder that it lies in; remove the link")
+        for path in (Path(root, f) for f in files if not f.startswith(".")):
+            if path.suffix.lower() in SUFFIXES | UNREAD:
+                found.append(path)
+            elif not path.suffix and path.is_symlink() and not path.exists():
+                raise DataError(f"{path}: is a link to {path.readlink()}, which is not there; mend or remove it")
     if not found:
         raise DataError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
     return sorted(found)
@@ -83,23 +95,29 @@ def _refuse(error: OSError) -> None:
     raise DataError(f"{error.filename}: {error.strerror}")
 
 
-def find_named(folder: Path, strip: str = "") -> dict[Path, str]:
+def find_named(folder: Path, strip: str = "", bad: list[str] | None = None) -> dict[Path, str]:
     """`find`, with the name of every image: its path below the folder, without suffix.
 
     Args:
         folder: where to look.
         strip: what to drop from the end of each name, such as ``x4``.
+        bad: receives a line for each name that several images have, such as ``a.png`` and ``a.jpg``; all of these are
+            left out. Without it they are an error.
 
     Raises:
-        DataError: as `find`, or two images have the same name.
+        DataError: as `find`, or several images have the same name.
     """
-    images: dict[str, Path] = {}
+    images: dict[str, list[Path]] = {}
     for file in find(folder):
         name = file.relative_to(folder).with_suffix("").as_posix().removesuffix(strip)
-        if name in images:
-            raise DataError(f"{images[name]} and {file.name}: have the same name; rename one of them")
-        images[name] = file
-    return {file: name for name, file in images.items()}
+        images.setdefault(name, []).append(file)
+    same = [of_name for of_name in images.values() if len(of_name) > 1]
+    lines = [f"{', '.join(map(str, of_name))}: have the same name; keep or rename all but one" for of_name in same]
+    if lines and bad is None:
+        raise DataError(lines[0] + (f" ({len(lines) - 1} more names are shared)" if lines[1:] else ""))
+    if bad is not None:
+        bad += lines
+    return {of_name[0]: name for name, of_name in images.items() if len(of_name) == 1}
 
 
 def lq_name(gt_name: str, template: str) -> str:
@@ -138,17 +156,21 @@ def verify(data: bytes, name: object) -> Header:
             if data.startswith(PNG):
                 _check_chunks(data)
             with PillowImage.open(io.BytesIO(data)) as image:
+                header = _header(image, name)
                 _refuse_mode(image, data, name)
-                header = _header(image)
                 if header.suffix == ".jpg" and header.channels == 3:
                     # draft mode reads every byte, and skips most of the arithmetic
-                    image.draft("YCbCr", (image.width // 8, image.height // 8))
+                    image.draft("YCbCr", (max(1, image.width // 8), max(1, image.height // 8)))
                 image.load()
                 if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
                     raise ImageError(f"{name}: is transparent; flatten it first")
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: is not an image") from error
-    except (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError) as error:
+        suffix = Path(str(name)).suffix.lower()
+        other = f"{suffix} is not read; convert it to PNG first" if suffix in UNREAD else "is not an image"
+        raise ImageError(f"{name}: {other}") from error
+    except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead to
         raise ImageError(f"{name}: is damaged ({error})") from error
     return header
 
@@ -180,8 +202,14 @@ def _check_chunks(data: bytes) -> None:
         place = end + 4
 
 
-def _header(image: PillowImage.Image) -> Header:
-    """Size, channels and encoding of an opened image, as BasicSR will read it: upright."""
+def _header(image: PillowImage.Image, name: object) -> Header:
+    """Size, channels and encoding of an opened image, as BasicSR will read it: upright.
+
+    Raises:
+        ImageError: it is of a format that is not read.
+    """
+    if image.format not in FORMATS:
+        raise ImageError(f"{name}: {image.format} is not read; convert it to PNG first")
     turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in TURNED  # Pillow turns TIFF itself
     height, width = image.size if turned else image.size[::-1]
     suffix = {"JPEG": ".jpg", "TIFF": ".tif"}.get(str(image.format), f".{str(image.format).lower()}")
@@ -196,10 +224,12 @@ def peek(path: Path) -> Header:
     """
     try:
         with PillowImage.open(path) as image:
-            return _header(image)
+            return _header(image, path)
+    except ImageError:
+        raise
     except (FileNotFoundError, PermissionError) as error:
         raise ImageError(f"{path}: {error.strerror}") from error
-    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
+    except Exception as error:  # as in `verify`
         empty = not path.stat().st_size
         raise ImageError(f"{path}: is empty (0 bytes)" if empty else f"{path}: is not an image, or damaged") from error
 

@@ -222,6 +222,20 @@ def size_when_whole(environment: lmdb.Environment) -> int:
     return environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
 
 
+def keys(store: Path) -> list[str]:
+    """Keys of a store's images, sorted, from its ``meta_info.txt``.
+
+    Raises:
+        DataError: it is no store, or an empty one.
+    """
+    if not (store / META).is_file():
+        raise DataError(f"{store}: has no {META}; an LMDB store of images has one")
+    lines = (store / META).read_text(encoding="utf-8-sig").splitlines()
+    if not (found := {line.partition(".")[0] for line in lines if line.strip()}):
+        raise DataError(f"{store}: holds no image")
+    return sorted(found)
+
+
 def read_records(store: Path) -> dict[str, Record] | None:
     """Sizes and checksums of a store's images, by key; None if it has none, as stores that BasicSR made.
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from basicsr.data.data_util import paired_paths_from_lmdb, paired_paths_from_meta_info_file
 
 from .images import DataError, ImageError, find_named, lq_name
+from .lmdb_store import keys
 from .patches import Crop, to_tensor
-from .reader import Reader
+from .reader import Reader, listed
 from .sampling import DrawnDataset
 
 
@@ -21,14 +21,12 @@ class SeededPairedDataset(DrawnDataset):
     of ``gt_size``; else whole images, the GT cropped to ``scale`` times the LR.
 
     Raises:
-        DataError: the GT and LR do not pair.
+        UserError: the GT and LR do not pair, or the list names what is not there.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         self.paths = sorted(_pairs(opt), key=lambda path: path["gt_path"])  # not the file system's order
-        if not self.paths:
-            raise DataError(f"{opt['dataroot_gt']}: holds no image")
         self.gt, self.lq = (Reader(opt[root], opt["io_backend"]) for root in ("dataroot_gt", "dataroot_lq"))
 
     def __len__(self) -> int:
@@ -56,15 +54,16 @@ class SeededPairedDataset(DrawnDataset):
 
 
 def _pairs(opt: dict[str, Any]) -> list[dict[str, str]]:
-    """``gt_path`` and ``lq_path`` of every pair: files, or keys of stores."""
+    """``gt_path`` and ``lq_path`` of every pair: files, or keys of stores, which are the same for both."""
     gt, lq, template = opt["dataroot_gt"], opt["dataroot_lq"], opt.get("filename_tmpl", "{}")
-    try:
-        if opt["io_backend"]["type"] == "lmdb":
-            return paired_paths_from_lmdb([lq, gt], ["lq", "gt"])
-        if opt.get("meta_info_file") is not None:
-            return paired_paths_from_meta_info_file([lq, gt], ["lq", "gt"], opt["meta_info_file"], template)
-    except (AssertionError, ValueError) as error:
-        raise DataError(f"{gt} and {lq}: do not pair: {' '.join(str(error).split())}") from error
+    names = listed(gt, opt["io_backend"], opt["meta_info_file"]) if opt.get("meta_info_file") is not None else None
+    if opt["io_backend"]["type"] == "lmdb":
+        there = keys(Path(gt))
+        if alone := sorted(set(there) ^ set(keys(Path(lq)))):
+            raise DataError(f"{gt} and {lq}: do not pair: {len(alone)} keys are in one alone, such as '{alone[0]}'")
+        return [{"gt_path": key, "lq_path": key} for key in (there if names is None else names)]
+    if names is not None:
+        return [{"gt_path": str(Path(gt, name)), "lq_path": str(_lq_of(name, lq, template))} for name in names]
 
     unpaired = {name: file for file, name in find_named(Path(lq)).items()}
     pairs = []
@@ -76,3 +75,11 @@ def _pairs(opt: dict[str, Any]) -> list[dict[str, str]]:
     if unpaired:
         raise DataError(f"{gt}: has no GT for {min(unpaired.values())}")
     return pairs
+
+
+def _lq_of(name: str, folder: str, template: str) -> Path:
+    """The LR file of a listed GT, with the same suffix. Raises a `DataError` if it is not there."""
+    path = Path(folder, lq_name(Path(name).with_suffix("").as_posix(), template) + Path(name).suffix)
+    if not path.is_file():
+        raise DataError(f"{folder}: has no '{path.relative_to(folder)}', the LR of the listed '{name}'")
+    return path

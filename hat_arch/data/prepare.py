@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from .benchmark_sets import BENCHMARK_SETS, HR_FOLDERS
+from .benchmark_folders import ground_truth, set_folder
+from .benchmark_sets import BENCHMARK_SETS
 from .build import Made, Outcome, build
 from .folders import downsample, modcrop
 from .images import DataError, EncodedImage, encoded, find_named, mod_crop, read, read_bytes, verify
@@ -28,7 +29,8 @@ def pack(source: Path, store: Path, strip: str = "", overwrite: bool = False, sk
     """
     if store.suffix != ".lmdb":
         raise DataError(f"{store}: the name of an LMDB store must end in .lmdb")
-    names = find_named(source, strip)
+    bad: list[str] = []
+    names = find_named(source, strip, bad)
 
     def make(file: Path) -> Made:
         data = read_bytes(file)
@@ -36,7 +38,7 @@ def pack(source: Path, store: Path, strip: str = "", overwrite: bool = False, sk
 
     recipe = {"made_by": "lmdb", "source": str(source.resolve()), "strip": strip}
     wanted = {file: [name] for file, name in names.items()}
-    return build({store: recipe}, wanted, make, overwrite, store.name, skip_bad)
+    return build({store: recipe}, wanted, make, overwrite, store.name, skip_bad, bad)
 
 
 def df2k(
@@ -71,8 +73,8 @@ def df2k(
     for option, pixels in vars(how).items():
         if pixels % multiple:
             raise DataError(f"--{option} {pixels}: is not a multiple of {multiple}, which the scales need")
-    sources = {file: Path(path).name for file, path in find_named(source).items()}
     bad: list[str] = []
+    sources = {file: Path(path).name for file, path in find_named(source, bad=bad).items()}
     names = sub_image_names(sources, how, multiple, bad)
     stores = {1: target / f"{name}_HR_sub.lmdb", **{x: target / f"{name}_bicx{x}_sub.lmdb" for x in scales}}
 
@@ -107,20 +109,26 @@ def benchmarks(
     LR as published with SwinIR and HAT: MATLAB's bicubic of the cropped uint8 image, rounded after each side.
 
     Returns:
-        Name of a set → what was done; ``written`` and ``there_already`` count GT and LR files.
+        Name of a set → what was done; ``written`` and ``there_already`` count GT and LR files. A set that has not its
+        images is in ``bad``, and nothing is made of it.
 
     Raises:
         DataError: none of the sets is there.
     """
     outcomes: dict[str, Outcome] = {}
     for benchmark in BENCHMARK_SETS:
-        name, folder = benchmark.folder, _benchmark_folder(source, benchmark.folder_names)
+        name, folder = benchmark.folder, set_folder(source, benchmark)
         if folder is None:
             continue
         total = outcomes[name] = Outcome()
         for scale in scales:
             gt, lr = target / name / f"GTmod{scale}", target / name / f"LRbicx{scale}"
-            steps = [modcrop(folder, gt, scale, overwrite)]
+            try:
+                found = ground_truth(folder, benchmark, scale)
+            except DataError as error:
+                total.bad.append(str(error))
+                continue
+            steps = [modcrop(found.folder, gt, scale, overwrite, found.images)]
             if not steps[0].bad:
                 steps.append(downsample(gt, {scale: lr}, "uint8", overwrite))
             for step in steps:
@@ -130,14 +138,3 @@ def benchmarks(
     if not outcomes:
         raise DataError(f"{source}: none of {', '.join(benchmark.folder for benchmark in BENCHMARK_SETS)} is below it")
     return outcomes
-
-
-def _benchmark_folder(source: Path, names: Iterable[str]) -> Path | None:
-    """Folder of a benchmark's images: ``source`` itself or below it, in one of `HR_FOLDERS` if it has such."""
-    if not source.is_dir():
-        raise DataError(f"{source}: no such folder")
-    candidates = [source, *sorted(path for path in source.iterdir() if path.is_dir())]
-    for folder in candidates:
-        if folder.name.lower() in names:
-            return next((folder / hr for hr in HR_FOLDERS if (folder / hr).is_dir()), folder)
-    return None

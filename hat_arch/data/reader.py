@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import cv2
 import lmdb
 import numpy as np
 
+from ..utils.image_list import read_list
 from .images import DataError, Image, ImageError
+from .lmdb_store import keys, to_key
 
 
 class Reader:
@@ -58,6 +61,27 @@ class Reader:
             if data is None:
                 raise ImageError(f"{self.root}: has no key '{key}'; `basicsr data check` finds all such")
             return _decode(data)
+
+
+def listed(root: str, backend: dict[str, Any], file: str) -> list[str]:
+    """What a list (``meta_info_file``) names in a folder or store: paths below the folder, or keys of the store.
+
+    Args:
+        root: folder or store.
+        backend: BasicSR's ``io_backend``.
+        file: the list.
+
+    Raises:
+        UserError: it cannot be read, or names what is not there; the message has the list and the line.
+    """
+    there = set(keys(Path(root))) if backend["type"] == "lmdb" else None
+    names = []
+    for place, name in read_list(Path(file)):
+        entry = name if there is None else to_key(Path(name).with_suffix("").as_posix())
+        if entry not in there if there is not None else not Path(root, entry).is_file():
+            raise DataError(f"{place}: names '{name}', which is not in {root}")
+        names.append(entry)
+    return names
 
 
 @cache

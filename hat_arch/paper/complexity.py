@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,6 +21,8 @@ from tqdm import tqdm
 from ..archs import window_attention
 from ..archs.layers import pad_to_multiple
 from ..compat.registration import build
+from ..config import read_network
+from ..utils.errors import UserError, in_one_line
 from ..utils.text_tables import Style, aligned, as_csv
 from .networks import HAT, NETWORKS, STUDIES, Options, at_scale, scale_of
 from .published import look_up
@@ -75,19 +78,18 @@ def heads_as_defined() -> Iterator[None]:
         window_attention.HEAD_DIM_MULTIPLE = multiple
 
 
-def count(options: Options, size: int = SIZE) -> Cost:
+def count(options: Options, size: int = SIZE, scale: int | None = None) -> Cost:
     """Parameters and multi-adds of the network of a ``network_g`` section for an LR image of ``size`` × ``size``.
 
     Raises:
-        ValueError: the network does not enlarge by the scale of its options.
+        ValueError: the network does not enlarge by ``scale``; by default, that of its options.
     """
-    return _count(json.dumps(options, sort_keys=True), size)
+    return _count(json.dumps(options, sort_keys=True), size, scale or scale_of(options))
 
 
 @cache
-def _count(options_json: str, size: int) -> Cost:
+def _count(options_json: str, size: int, scale: int) -> Cost:
     options: Options = json.loads(options_json)
-    scale = scale_of(options)
     with heads_as_defined():
         net = build(options).eval().to("meta")
         image = pad_to_multiple(torch.empty(1, 3, size, size, device="meta"), options.get("window_size", 1))
@@ -96,6 +98,21 @@ def _count(options_json: str, size: int) -> Cost:
     if sr.shape[-1] != image.shape[-1] * scale:
         raise ValueError(f"{options['type']} does not enlarge by {scale}")
     return Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
+
+
+def own(spec: str, size: int = SIZE) -> NetworkCost:
+    """Counts the network of an option file, ``[LABEL=]FILE``, at its scale.
+
+    Raises:
+        UserError: the file names no network, or one that fails.
+    """
+    label, _, file = spec.rpartition("=")
+    options, scale = read_network(Path(file))
+    try:
+        cost = count(options, size, scale)
+    except Exception as error:  # a network that is not ours may raise anything
+        raise UserError(f"--network {spec}: {options['type']} fails at {size}×{size}: {in_one_line(error)}") from error
+    return NetworkCost("Your own", label or Path(file).stem, scale, cost, None, None)
 
 
 def entries(names: Iterable[str]) -> Iterator[tuple[str, str, Options]]:

@@ -39,6 +39,7 @@ from .run import Stopped, TrainingRun
 LEAST_PATCH = 16  # pixels of LR
 VALIDATED = (20, 14)  # pixels of LR: no whole windows
 NIQE_SIDE = 256  # pixels of SR; it looks at blocks of 96x96
+GROWTH = (1, 2, 4, 8)  # of both, tried one after the other
 MIB = 2**20
 
 MAKE = {
@@ -62,16 +63,22 @@ def dry_run(file: str | Path, is_train: bool, overrides: Sequence[str] = ()) -> 
     if videos := [dataset["type"] for dataset in opt["datasets"].values() if _is_video(dataset)]:
         tried = f"nothing but the checks: no videos can be made up for {videos[0]}"
         return "\n".join(_summary(Path(file), opt, tried, None, absent))
-    with TemporaryDirectory(prefix="basicsr_dry_run_") as folder, _quiet(), _missing_vgg(absent):
-        small = reduced(opt, Path(folder), absent)
-        run = TrainingRun(small, dry=True)
-        try:
-            (pipeline.train if is_train else pipeline.test)(small, ["-opt", str(file)], Path(folder), run)
-        except (UserError, Stopped):
-            raise
-        except Exception as error:  # of a foreign network, model, data set, loss or metric
-            raise UserError(f"{file}: {_where(opt, error)} fails: {in_one_line(error)}") from error
-    return "\n".join(_summary(Path(file), opt, _tried(small, run.model), run.model, absent))
+    for growth in GROWTH:  # some networks take no small images
+        with TemporaryDirectory(prefix="basicsr_dry_run_") as folder, _quiet(), _missing_vgg(absent):
+            small = reduced(opt, Path(folder), absent, growth)
+            run = TrainingRun(small, dry=True)
+            try:
+                (pipeline.train if is_train else pipeline.test)(small, ["-opt", str(file)], Path(folder), run)
+                done = _steps(small, run.model, growth)
+                tried = f"{'; '.join(done)}; on {run.model.device}, with made-up images"
+                return "\n".join(_summary(Path(file), opt, tried, run.model, absent))
+            except (UserError, Stopped):
+                raise
+            except Exception as error:  # of a foreign network, model, data set, loss or metric
+                failed, where, steps = error, _where(opt, error), " and ".join(_steps(small, None, growth))
+                if not _is_the_networks(error, run.model):
+                    break
+    raise UserError(f"{file}: {where} fails in {steps}: {in_one_line(failed)}") from failed
 
 
 def _is_video(dataset: Options) -> bool:
@@ -89,17 +96,30 @@ def _where(opt: Options, error: Exception) -> str:
     return f"{opt['network_g']['type']} under {opt['model_type']} ({Path(line.filename).name}:{line.lineno})"
 
 
-def reduced(opt: Options, folder: Path, absent: list[Path]) -> Options:
-    """The options with images made in ``folder``, one step, batch 1, the smallest patch, and without absent weights."""
+def _is_the_networks(error: BaseException | None, model: Any) -> bool:
+    """Whether an error, or what caused it, came from inside of a network."""
+    kinds = {type(getattr(model, name)) for name in ("net_g", "net_d") if hasattr(model, name)}
+    while error is not None:
+        if any(type(frame.f_locals.get("self")) in kinds for frame, _ in traceback.walk_tb(error.__traceback__)):
+            return True
+        error = error.__cause__
+    return False
+
+
+def reduced(opt: Options, folder: Path, absent: list[Path], growth: int = 1) -> Options:
+    """The options with images made in ``folder``, one step, batch 1, the smallest patch, and without absent weights.
+
+    With ``growth``, patches are larger, up to those of the option file, and images for validation too.
+    """
     small = deepcopy(opt)
     for key, value in opt["path"].items():
         if key == "resume_state" or (key.startswith("pretrain_") and value is not None and Path(value) in absent):
             small["path"][key] = None
     for phase, dataset in small["datasets"].items():
-        size, scale = _validated(opt), opt.get("scale", 1)
+        size, scale = _validated(opt, growth), opt.get("scale", 1)
         if phase == "train":
             if dataset.get("gt_size"):
-                dataset["gt_size"] = _gt_size(opt)
+                dataset["gt_size"] = _gt_size(opt, growth)
                 size = (dataset["gt_size"] // scale + 4,) * 2
             dataset.update(batch_size_per_gpu=1, num_worker_per_gpu=min(1, dataset["num_worker_per_gpu"]))
             dataset["dataset_enlarge_ratio"] = 1
@@ -116,20 +136,20 @@ def reduced(opt: Options, folder: Path, absent: list[Path]) -> Options:
     return small
 
 
-def _gt_size(opt: Options) -> int:
+def _gt_size(opt: Options, growth: int = 1) -> int:
     """Side of the GT patches: one window of the network; as given if there is a discriminator, which has its own."""
     given = opt["datasets"]["train"].get("gt_size") or opt["gt_size"]
     if len(networks(opt)) > 1:
         return given
     window = opt["network_g"].get("window_size", 1)
-    return min(given, math.ceil(LEAST_PATCH / window) * window * opt.get("scale", 1))
+    return min(given, math.ceil(LEAST_PATCH / window) * window * growth * opt.get("scale", 1))
 
 
-def _validated(opt: Options) -> tuple[int, int]:
+def _validated(opt: Options, growth: int = 1) -> tuple[int, int]:
     metrics = (opt.get("val") or {}).get("metrics") or {}
     if any(metric["type"] == "calculate_niqe" for metric in metrics.values()):
         return (math.ceil(NIQE_SIDE / opt.get("scale", 1)),) * 2
-    return VALIDATED
+    return VALIDATED[0] * growth, VALIDATED[1] * growth
 
 
 @contextlib.contextmanager
@@ -226,14 +246,16 @@ def _memory(model: Any) -> str:
     return f"{held / MIB:,.0f} MiB for weights, gradients, optimizer and EMA; the activations of a batch come on top"
 
 
-def _tried(small: Options, model: Any) -> str:
+def _steps(small: Options, model: Any, growth: int) -> list[str]:
+    """What was done, and, with a model, the losses."""
     done = []
     if "train" in small:
         side = small["datasets"]["train"].get("gt_size")
-        log = model.get_current_log()
+        step = f"a step (batch 1{f', GT patch {side}x{side}' if side else ''})"
+        log = model.get_current_log() if model else {}
         losses = ", ".join(f"{name} {value:.4g}" for name, value in log.items() if name.startswith("l_"))
-        done.append(f"a step (batch 1{f', GT patch {side}x{side}' if side else ''}): {losses}")
+        done.append(f"{step}: {losses}" if losses else step)
     if small.get("val") and any(phase != "train" for phase in small["datasets"]):
-        height, width = _validated(small)
+        height, width = _validated(small, growth)
         done.append(f"a validation (LR {height}x{width})")
-    return f"{'; '.join(done)}; on {model.device}, with made-up images"
+    return done

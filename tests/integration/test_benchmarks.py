@@ -124,12 +124,51 @@ def test_the_quick_look(spandrel, small, monkeypatch, capsys):
 
 
 def test_the_quick_look_has_a_process_for_each_network():
-    args = argparse.Namespace(network="HAT-S", size=16, seconds=0.001)
+    args = argparse.Namespace(network="HAT-S", size=16, seconds=0.001, plugin=[])
     seconds, mib = bench.measure_apart(bench.OURS, bench.TASKS[0], "fp32", args, "cpu")
     assert seconds > 0 and mib > 0
 
 
-@pytest.mark.parametrize("words", [["--size", "8"], ["--seconds", "0"], ["--size", "-1"]])
+POOLED = """
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from widths import WIDTH
+
+@ARCH_REGISTRY.register()
+class PooledBenchNet(torch.nn.Module):
+    def __init__(self, least=8):
+        super().__init__()
+        self.body, self.least = torch.nn.Conv2d(3, WIDTH, 3, 1, 1), least
+
+    def forward(self, x):
+        if min(x.shape[-2:]) < self.least:
+            raise ValueError("too small a picture")
+        return torch.nn.functional.pixel_shuffle(self.body(x), 2)
+"""
+
+
+def test_the_quick_look_and_the_complexity_of_a_network_of_the_users_own(tmp_path, capsys):
+    (tmp_path / "widths.py").write_text("WIDTH = 12\n")
+    (tmp_path / "pooled_arch.py").write_text(POOLED)
+    (tmp_path / "mine.yml").write_text("scale: 2\nnetwork_g: {type: PooledBenchNet, least: 16}\n")
+    own = ["--network", str(tmp_path / "mine.yml"), "--plugin", str(tmp_path / "pooled_arch.py")]
+    quick = ["bench", *own, "--seconds", "0.001", "--precision", "fp32", "--device", "cpu", "--size"]
+    assert cli.main([*quick, "16"]) == 0
+    out = capsys.readouterr().out
+    assert "mine.yml x2, LR 16x16" in out and "spandrel" not in out.splitlines()[1]
+    assert cli.main([*quick, "10"]) == cli.USER_ERROR
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "PooledBenchNet fails in inference at 10x10: ValueError: too small a picture" in line
+    assert cli.main(["paper", "complexity", *own]) == 0
+    out = capsys.readouterr().out
+    assert "×2" in out and "HAT-L" not in out
+    multi_adds = 64 * 64 * 12 * 27 / 1e9
+    assert f"{multi_adds:.2f}" in out
+    assert cli.main(["paper", "complexity", *own, "--size", "9"]) == cli.USER_ERROR
+    assert "PooledBenchNet fails at 9×9: ValueError: too small" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--size", "8"], ["--seconds", "0"], ["--size", "-1"], ["--network", "HATT"]])
 def test_a_wrong_option_of_the_quick_look_is_one_line(words, capsys):
     assert cli.main(["bench", *words]) == cli.USER_ERROR
     message = capsys.readouterr().err

@@ -12,9 +12,11 @@ from importlib.metadata import version
 
 import pytest
 import torch
+import yaml
 
 from hat_arch import cli
 from hat_arch.compat import importable
+from hat_arch.compat.registration import build
 
 
 def run(capsys, *args):
@@ -132,6 +134,26 @@ def test_archs_lists_what_is_registered_with_its_own_documentation(capsys):
     for name, package in (("HAT", "hat_arch"), ("SwinIR", "basicsr"), ("HATModel", "hat_arch"), ("L1Loss", "basicsr")):
         assert re.search(rf"^  {name} +{package} ", out, re.M), out
     assert torch.nn.Module.__doc__.split("\n")[0] not in out
+    assert re.findall(r"^\w+$", out, re.M) == ["archs", "models", "datasets", "losses", "metrics"]
+
+
+@pytest.mark.parametrize("name", ["HAT", "SRVGGNetCompact"])
+def test_archs_explains_a_network_and_its_arguments_as_an_option_file_has_them(capsys, name):
+    code, out, _ = run(capsys, "archs", name)
+    assert code == 0 and out.startswith(name)
+    section = yaml.safe_load(out.partition("in an option file:\n")[2])
+    assert type(build(section)).__name__ == name
+    if name == "HAT":
+        assert "α, the weight of CAB" in out and section["depths"] == [6, 6, 6, 6]
+
+
+def test_archs_explains_losses_and_metrics_and_names_the_nearest(capsys):
+    code, out, _ = run(capsys, "archs", "PerceptualLoss", "calculate_psnr", "HATModel", "PairedImageDataset")
+    assert code == 0
+    assert "  layer_weights:  # needed\n  vgg_type: vgg19\n" in out and "  crop_border:  # needed\n" in out
+    assert "  model_type: HATModel\n" in out and "dataroot_gt (str)" in out and "img2:" not in out
+    code, _, err = run(capsys, "archs", "HATT")
+    assert code == 2 and "HATT: is not registered; did you mean 'HAT'?" in err
 
 
 def test_doctor_tells_versions_devices_and_fixes(capsys):

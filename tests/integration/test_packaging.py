@@ -66,6 +66,17 @@ def test_builds_with_build_support(tmp_path):
     assert [wheel.name for wheel in tmp_path.glob("*.whl")] == ["like_basicsr-1.4.2-py3-none-any.whl"]
 
 
+def test_the_package_itself_is_built_without_a_warning_of_setuptools(tmp_path):
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "datasets", "experiments")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    command = [sys.executable, "-m", "pip", "wheel", "-v", "--no-index", "--no-deps", "--no-build-isolation", "-w"]
+    done = subprocess.run([*command, tmp_path, source], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = (done.stdout + done.stderr).splitlines()
+    assert [line for line in said if re.search(r"Warning|deprecated|!!|\*\*\*", line)] == []
+
+
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="since Python 3.13 exec() adds nothing to locals()")
 def test_build_support_is_needed(tmp_path):
     done = build(tmp_path, "")

@@ -80,3 +80,58 @@ def test_local_plugin_that_fails_is_named(name, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"--plugin {name}: ") as error:
         plugins.load_local([name])
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def plugins_apart(monkeypatch):
+    """What plugins of a test import is forgotten after it."""
+    for name, empty in (("_files", {}), ("_helpers", {})):
+        monkeypatch.setattr(plugins, name, empty)
+    monkeypatch.setattr(plugins.later, "folders", [])
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def plugin(folder, network, width, lazy=False):
+    """A plugin ``net.py`` whose helper ``blocks.py`` and package ``parts`` lie beside it."""
+    (folder / "parts").mkdir(parents=True)
+    (folder / "blocks.py").write_text(f"from parts.deep import WIDTH\nassert WIDTH == {width}\n")
+    (folder / "parts/__init__.py").touch()
+    (folder / "parts/deep.py").write_text(f"WIDTH = {width}\n")
+    (folder / f"only_{network}.py").write_text(f"HERE = {width}\n")
+    lines = ["from blocks import WIDTH", f"def later(): import only_{network} as one; return one.HERE"]
+    lines += ["def again(): import blocks; return blocks.WIDTH"]
+    (folder / "net.py").write_text("\n".join([ARCH.replace("ToyNet", network), *lines]))
+    return str(folder / "net.py")
+
+
+def test_a_file_finds_modules_beside_it_from_any_folder(tmp_path, plugins_apart):
+    path = list(sys.path)
+    plugins.load_local([plugin(tmp_path / "a", "BesideNet", 3)])
+    module = sys.modules["basicsr_plugin_net"]
+    assert (module.WIDTH, module.later(), module.again()) == (3, 3, 3)
+    assert sys.path == path
+
+
+def test_plugins_of_one_name_with_helpers_of_one_name_do_not_clash(tmp_path, plugins_apart):
+    files = [plugin(tmp_path / str(n), f"Clash{n}Net", n) for n in range(3)]
+    plugins.load_local([*files, files[0]])
+    modules = [sys.modules[f"basicsr_plugin_net{end}"] for end in ("", "_2", "_3")]
+    for n, module in enumerate(modules):
+        assert (module.WIDTH, module.later()) == (n, n)
+        with pytest.raises(ImportError, match=r"several plugins have a module 'blocks'.*at the top"):
+            module.again()
+
+
+def test_a_plugin_that_fails_leaves_nothing(tmp_path, plugins_apart):
+    good = plugin(tmp_path / "good", "GoodNet", 1)
+    plugins.load_local([good])
+    bad = plugin(tmp_path / "bad", "BadNet", 2)
+    with open(bad, "a") as file:  # noqa: PTH123
+        file.write("\nraise ValueError('in it')\n")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"bad/net\.py: .*(in it|BadNet)"):
+            plugins.load_local([bad])
+    assert sys.modules["basicsr_plugin_net"].WIDTH == 1

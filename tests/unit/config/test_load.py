@@ -304,3 +304,55 @@ def test_keys_that_basicsr_models_read_are_known(options, write_options, name):
         options["train"]["net_d_iters"] = 1
         options["path"]["pretrain_network_d"] = None
     config.load(write_options(options), is_train=True)
+
+
+@pytest.fixture
+def lists(options, tmp_path):
+    """Changes the training set to folders with a list, and returns the list."""
+
+    def make(type, content):
+        file = tmp_path / "list.txt"
+        file.write_bytes(content.encode())
+        train, val = options["datasets"]["train"], options["datasets"]["val"]
+        train.update(
+            type=type, meta_info_file=str(file), dataroot_gt=val["dataroot_gt"], dataroot_lq=val["dataroot_lq"]
+        )
+        train.pop("io_backend", None)
+        return file
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("type", "content", "words"),
+    [
+        ("PairedImageDataset", "{0}\n\n{1}\n", r"list\.txt:2: is empty, which PairedImageDataset takes for an image"),
+        ("PairedImageDataset", "\ufeff{0}\n", r"list\.txt:1: begins with a byte-order mark"),
+        ("SeededPairedDataset", "{0}\n\ngone.png\n", r"list\.txt:3: names 'gone\.png', which is not in"),
+        ("PairedImageDataset", "{0}\ngone.png\n", r"list\.txt:2: names 'gone\.png', which is not in"),
+        ("SeededPairedDataset", "\n", r"list\.txt: names no image"),
+    ],
+)
+def test_a_list_is_checked_line_by_line(options, write_options, lists, type, content, words):
+    names = sorted(file.name for file in Path(options["datasets"]["val"]["dataroot_gt"]).glob("*.png"))
+    lists(type, content.format(*names))
+    with pytest.raises(ConfigError, match=rf"datasets\.train\.meta_info_file: .*{words}"):
+        config.load(write_options(options), is_train=True)
+
+
+def test_a_list_that_a_store_would_not_be_read_by_is_refused(options, write_options, lists, tmp_path):
+    lists("PairedImageDataset", "a.png\n")
+    for option in ("dataroot_gt", "dataroot_lq"):
+        store = tmp_path / f"{option}.lmdb"
+        store.mkdir()
+        for name in ("data.mdb", "meta_info.txt"):
+            (store / name).touch()
+        options["datasets"]["train"][option] = f"{store}/"
+    with pytest.raises(ConfigError, match=r"meta_info_file: PairedImageDataset does not read it with an LMDB store"):
+        config.load(write_options(options), is_train=True)
+    options["datasets"]["train"]["type"] = "SeededPairedDataset"
+    train = config.load(write_options(options), is_train=True)["datasets"]["train"]
+    assert train["dataroot_gt"] == f"{tmp_path}/dataroot_gt.lmdb" and train["io_backend"]["type"] == "lmdb"
+    options["datasets"]["train"]["dataroot_lq"] = options["datasets"]["val"]["dataroot_lq"]
+    with pytest.raises(ConfigError, match="is an LMDB store, and not all"):
+        config.load(write_options(options), is_train=True)

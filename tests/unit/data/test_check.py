@@ -198,7 +198,9 @@ def test_folders_name_bad_images_and_those_of_one_name(tmp_path):
     folder = folder_of(tmp_path / "src", {name: image(n) for n, name in enumerate(("a.png", "a.bmp", "b.png"))})
     (folder / "cut.png").write_bytes(encode(image(3))[:300])
     same, cut = check.contents(folder).problems
-    assert same == f"{folder}: a.bmp and a.png have the same name" and cut.startswith(f"{folder}/cut.png: is damaged")
+    assert same.startswith(f"{folder}/a.bmp and {folder}/a.png: have the same name") and cut.startswith(
+        f"{folder}/cut.png: is damaged"
+    )
 
 
 def test_what_is_not_there_is_an_error(tmp_path):
@@ -227,10 +229,17 @@ def test_pairs_follow_basicsrs_template():
 
 
 def test_a_benchmark_with_an_image_too_few(tmp_path):
-    folder = folder_of(tmp_path / "Set5/GTmod4", {f"{n}.png": image(n) for n in range(5)})
+    folder = folder_of(tmp_path / "Set5/GTmod4", {f"{n}.png": image(n, (24, 228, 3)) for n in range(5)})
     assert check.contents(folder).problems == []
     (folder / "3.png").unlink()
     assert check.contents(folder).problems == [f"{folder}: has 4 images; Set5 has 5"]
+
+
+def test_lr_images_in_place_of_a_benchmarks_ground_truth(tmp_path):
+    images = {f"{n}.png": image(n, (24, 128, 3)) for n in range(5)}
+    problem = only_problem(folder_of(tmp_path / "Set5/GTmod2", images), check.contents)
+    assert "GTmod2: holds an image of 24x128" in problem and "LR" in problem
+    assert check.contents(folder_of(tmp_path / "Set5/LRbicx2", images)).problems == []
 
 
 def test_df2k_of_other_photographs_is_a_note_and_of_too_few_sub_images_a_problem(tmp_path, monkeypatch):

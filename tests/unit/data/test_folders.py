@@ -139,17 +139,25 @@ def test_bad_and_too_small_images_are_named_and_the_others_made(verb, source, tm
     assert "is 2x50, smaller than" in bad[f"{source}/tiny.png"] and "is empty" in bad[f"{source}/zero.jpg"]
 
 
+def test_images_of_one_name_are_named_and_the_others_made(verb, source, tmp_path):
+    run, make = verb
+    for name in ("two.png", "two.bmp", "deep/two.png"):
+        put(source / name, image("a"))
+    outcome = run(source, tmp_path / "out")
+    assert outcome.bad == [f"{source}/two.bmp, {source}/two.png: have the same name; keep or rename all but one"]
+    made = {file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*.png")}
+    assert made >= expectation(make).keys() and any(name.startswith("deep/two") for name in made)
+    assert not [name for name in made if name.startswith("two")]
+
+
 def test_targets_and_sources_that_cannot_be_used_are_refused(verb, source, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("mine")
-    put(tmp_path / "twice/a.png", image("a"))
-    put(tmp_path / "twice/a.bmp", image("a"))
     for of, to, match in (
         (source, "out", "out: holds other files"),
         (source, "out/thesis.txt", r"thesis\.txt: is not a folder"),
         (source, "src/new", "new: is inside .*src"),
         (tmp_path / "gone", "new", "gone: no such folder"),
-        (tmp_path / "twice", "new", r"twice/a\.bmp and a\.png: have the same name"),
     ):
         with pytest.raises(DataError, match=match):
             verb[0](of, tmp_path / to)

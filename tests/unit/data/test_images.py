@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hat_arch.data.images import DataError, ImageError, decode, encode, find, read, verify
+from hat_arch.data.images import DataError, ImageError, decode, encode, find, find_named, peek, read, verify
 
 GREY = (np.add.outer(np.arange(40) * 4, np.arange(30) * 3) % 256).astype(np.uint8)
 RGB = np.stack([GREY, 255 - GREY, np.full_like(GREY, 60)], -1)
@@ -221,3 +221,78 @@ def test_find_says_what_is_wrong_with_the_folder(tmp_path):
     ):
         with pytest.raises(DataError, match=f"{name}: {message}"):
             find(tmp_path / name)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 20), (20, 7), (8, 8), (1, 300)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_small_jpegs_are_whole(size, mode):
+    data = encoded(np.zeros((*size, 3), np.uint8), "JPEG", mode)
+    header = verify(data, "small.jpg")
+    assert (header.height, header.width) == size == decode(data, "small.jpg").shape[:2]
+
+
+def test_whatever_a_decoder_raises_is_said_of_the_image(monkeypatch):
+    def load(self):
+        raise ZeroDivisionError("in a decoder")
+
+    monkeypatch.setattr(Image.Image, "load", load)
+    monkeypatch.setattr(Image, "open", lambda file: Image.fromarray(NOISE))
+    with pytest.raises(ImageError, match=r"x\.png: "):
+        verify(NOISY_PNG, "x.png")
+
+
+@pytest.mark.parametrize(
+    "name,data", [("a.gif", encoded(RGB, "GIF")), ("a.heic", b"\0\0\0\x18ftypheic"), ("a.png", encoded(RGB, "GIF"))]
+)
+def test_images_of_other_kinds_are_found_and_named(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    assert find(tmp_path) == [tmp_path / name]
+    for reads in (read, peek):
+        with pytest.raises(ImageError, match=name):
+            reads(tmp_path / name)
+
+
+def test_links_are_followed(tmp_path):
+    for name in ("here/a.png", "there/b.png", "there/deep/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(NOISY_PNG)
+    (tmp_path / "here/more").symlink_to("../there")
+    (tmp_path / "here/d.png").symlink_to("../there/b.png")
+    (tmp_path / "linked").symlink_to("here")
+    names = ["a.png", "d.png", "more/b.png", "more/deep/c.png"]
+    for folder in ("here", "linked"):
+        assert find(tmp_path / folder) == [tmp_path / folder / name for name in names]
+
+
+@pytest.mark.parametrize("target", ["..", "../..", ".", "/"])
+def test_a_link_in_a_circle_is_refused(tmp_path, target):
+    (tmp_path / "x/y").mkdir(parents=True)
+    (tmp_path / "x/y/back").symlink_to(target)
+    with pytest.raises(DataError, match="y/back: is a link to a folder that it lies in"):
+        find(tmp_path / "x")
+
+
+def test_two_links_in_a_circle_are_refused(tmp_path):
+    for name, other in (("x", "y"), ("y", "x")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"to_{other}").symlink_to(f"../{other}")
+    with pytest.raises(DataError, match="is a link to a folder that it lies in"):
+        find(tmp_path / "x")
+
+
+def test_a_link_to_what_is_not_there_is_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(NOISY_PNG)
+    (tmp_path / "more").symlink_to("gone")
+    with pytest.raises(DataError, match="more: is a link to gone, which is not there"):
+        find(tmp_path)
+
+
+def test_names_that_several_files_have(tmp_path):
+    for name in ("a.png", "a.jpg", "a.BMP", "b.png", "cx4.png", "c.png"):
+        (tmp_path / name).write_bytes(NOISY_PNG)
+    bad = []
+    assert find_named(tmp_path, bad=bad) == {tmp_path / f"{name}.png": name for name in ("b", "c", "cx4")}
+    (line,) = bad
+    assert line.startswith(", ".join(f"{tmp_path}/a.{suffix}" for suffix in ("BMP", "jpg", "png")) + ": have the same")
+    with pytest.raises(DataError, match=r"a\.BMP.* have the same name.*\(1 more"):
+        find_named(tmp_path, strip="x4")

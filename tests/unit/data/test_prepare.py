@@ -13,6 +13,7 @@ from basicsr.data import build_dataset
 from PIL import Image
 
 from hat_arch.data import prepare
+from hat_arch.data.benchmark_sets import BENCHMARK_SETS, BenchmarkSet
 from hat_arch.data.folders import downsample, modcrop, sub_images
 from hat_arch.data.images import DataError, decode, encode, mod_crop
 from hat_arch.data.lmdb_store import to_key
@@ -205,12 +206,14 @@ def test_pack_leaves_out_what_is_bad_only_if_told(source, tmp_path):
 
 
 @pytest.fixture
-def sets(tmp_path):
+def sets(tmp_path, monkeypatch):
     """Two benchmarks, by the names and in the folders that their copies have, one beside LR images."""
     for folder in ("sets/Set5/original", "sets/BSD100", "sets/Set5/LRbicx9"):
         (tmp_path / folder).mkdir(parents=True)
         for n, name in enumerate(SIZES):
             (tmp_path / folder / f"img_{n}.png").write_bytes(encode(image(name)))
+    small = [BenchmarkSet(one.name, one.folder, len(SIZES), 0, one.other_folders) for one in BENCHMARK_SETS]
+    monkeypatch.setattr(prepare, "BENCHMARK_SETS", small)
     return tmp_path / "sets"
 
 

@@ -278,3 +278,30 @@ def test_without_shuffling_images_come_in_their_order(folders, kind, ratio, repl
     for rank in range(replicas):
         sampler, shuffled = (kind(as_ever, replicas, rank, ratio) for kind in (DrawSampler, EnlargedSampler))
         assert [index % COUNT for index in sampler] == list(shuffled)
+
+
+@pytest.mark.parametrize("lmdb", [False, True])
+@pytest.mark.parametrize("type", ["SeededPairedDataset", "BicubicLRDataset"])
+def test_a_list_is_all_that_is_taken_also_of_a_store(folders, tmp_path, type, lmdb):
+    file = tmp_path / "list.txt"
+    file.write_bytes("\ufeff# two of them\r\nim4.png (48,64,3)\r\n\r\nim1.png\r\n".encode())
+    whole = make(folders, lmdb, type=type)
+    dataset = make(folders, lmdb, type=type, meta_info_file=str(file))
+    assert sorted(map(dataset.name_of, range(len(dataset)))) == [whole.name_of(1), whole.name_of(4)]
+    assert dataset[0]["gt"].shape == (3, 16, 16)
+    file.write_text("im1.png\n\nim7.png (48,64,3)\n")
+    with pytest.raises(DataError, match=r"list\.txt:3: names 'im7\.png', which is not in .*/gt"):
+        make(folders, lmdb, type=type, meta_info_file=str(file))
+
+
+def test_a_listed_image_without_lr_is_named(broken, tmp_path):
+    (tmp_path / "list.txt").write_text("im1.png\nim2.png\n")
+    (broken / "lq/im2.png").unlink()
+    with pytest.raises(DataError, match=r"/lq: has no 'im2\.png', the LR of the listed 'im2\.png'"):
+        make(broken, meta_info_file=str(tmp_path / "list.txt"))
+
+
+@pytest.mark.parametrize("type", ["SeededPairedDataset", "BicubicLRDataset"])
+def test_a_slash_after_a_stores_name(folders, type):
+    slashes = {"dataroot_gt": f"{folders}/gt.lmdb/", "dataroot_lq": f"{folders}/lq.lmdb/"}
+    assert torch.equal(make(folders, True, type=type, **slashes)[2]["gt"], make(folders, True, type=type)[2]["gt"])

@@ -18,6 +18,7 @@ import yaml
 from basicsr.data import build_dataset
 from basicsr.utils.registry import ARCH_REGISTRY
 from tiny import TINY_HAT
+from torch import nn
 
 from hat_arch import HAT, cli, config
 from hat_arch.config import shipped_options
@@ -247,3 +248,46 @@ def test_config_collects_what_is_absent(without_data, write_options):
     absent: list[Path] = []
     config.load(write_options(without_data), True, absent=absent)
     assert absent == [Path(f"nowhere/{p}") for p in ("train_GT.lmdb", "train_LR.lmdb", "val_GT", "val_LR")]
+
+
+class LeastNet(nn.Module):
+    """Takes images of at least ``least`` pixels a side, as networks with strided attention do."""
+
+    def __init__(self, least: int = 24, broken: bool = False) -> None:
+        super().__init__()
+        self.least, self.broken, self.body = least, broken, nn.Conv2d(3, 48, 3, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.broken or min(x.shape[-2:]) < self.least:
+            raise RuntimeError(f"cannot pool {x.shape[-2]}x{x.shape[-1]}\nat all")
+        return nn.functional.pixel_shuffle(self.body(x), 4)
+
+
+@pytest.mark.parametrize(
+    ("network", "gt_size", "said"),
+    [
+        ({"least": 20}, 256, ["GT patch 128x128", "LR 40x28"]),
+        ({"least": 20}, 96, ["GT patch 96x96", "LR 40x28"]),
+        ({"least": 200}, 256, ["tiny.yml: network_g: LeastNet fails", "GT patch 256x256", "cannot pool 64x64 at all"]),
+        ({"broken": True}, 64, ["tiny.yml: network_g: LeastNet fails", "GT patch 64x64", "cannot pool 16x16 at all"]),
+    ],
+)
+def test_a_network_that_takes_no_small_images(network, gt_size, said, without_data, write_options, monkeypatch):
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "LeastNet", LeastNet)
+    without_data["network_g"] = {"type": "LeastNet", **network}
+    without_data["datasets"]["train"].update(gt_size=gt_size, num_worker_per_gpu=0)
+    file = write_options(without_data)
+    if any("fails" in words for words in said):
+        with pytest.raises(config.ConfigError) as error:
+            dry_run.dry_run(file, True)
+        text = str(error.value)
+        assert len(text.splitlines()) == 1
+    else:
+        text = dry_run.dry_run(file, True)
+    assert all(words in text for words in said), text
+
+
+def test_an_error_that_is_no_networks_is_not_laid_to_it(without_data, write_options, monkeypatch):
+    monkeypatch.setattr(HATModel, "feed_data", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        dry_run.dry_run(write_options(without_data), True)
