@@ -26,7 +26,7 @@ setup(
     packages=find_packages(include=["hat_arch", "hat_arch.*"]),
     package_dir={"": "."},  # said outright, `pip install -e .` is a plain path file and has nothing to warn of
     py_modules=["basicsr_command"],
-    package_data={"hat_arch": ["py.typed", "paper/*.yml"]},
+    package_data={"hat_arch": ["py.typed", "paper/*.yml", "weights/*.yml", "weights/models/*"]},
     python_requires=">=3.10,<3.15",
     install_requires=[
         "basicsr>=1.4.2,<1.5",

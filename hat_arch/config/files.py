@@ -10,7 +10,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
 from ..compat.registration import build
-from ..weights.files import LEAST, WeightsError, fitting, read_weights
+from ..weights.files import LEAST, WeightsError, choose_to_start_from, fitting, read_weights
 from .keys import networks, words_in_source
 from .problems import Key, Problems
 from .reading import Options
@@ -109,15 +109,13 @@ def _check_weights(network: nn.Module, letter: str, paths: Options, problems: Pr
     except WeightsError as error:
         problems.add(key, f"'{file}' {error}")
         return
-    wanted = paths.get(f"param_key_{letter}") or "params"
-    if wanted not in content and "params" in content:
-        wanted = "params"
-    if wanted not in content:
-        names = ", ".join(list(content)[:4]) or "none"
-        problems.add(("path", f"param_key_{letter}"), f"'{file}' has no '{wanted}'; it has: {names}")
+    try:
+        _, weights = choose_to_start_from(content, paths.get(f"param_key_{letter}"))
+    except WeightsError as error:
+        problems.add(("path", f"param_key_{letter}"), f"'{file}' {error}")
         return
     strict = paths.get(f"strict_load_{letter}", True)
-    fit = fitting(content[wanted], network.state_dict())
+    fit = fitting(weights, network.state_dict())
     enough = len(fit.weights) >= LEAST * fit.needed
     if enough and (fit.complete or not strict):
         return

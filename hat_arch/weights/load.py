@@ -9,13 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..compat.registration import build
-from .files import WeightsError, fitting, read_weights
+from . import others
+from .files import Weights, WeightsError, choose, fitting, read_weights
 
-Weights = dict[str, Tensor]
-
-KEYS = ("params_ema", "params")
-"""State dicts to take from a file, by preference."""
-OTHER = "another network needs its option file"
+OTHER = "another network needs its option file (--arch_opt), or --loader spandrel"
 ESSENTIAL = ("conv_first.weight", "relative_position_index_SA", "relative_position_index_OCA")
 
 
@@ -23,8 +20,9 @@ def load_network(path: Path, param_key: str | None = None, network: dict[str, An
     """Builds a network and loads its weights, all of them, on the CPU in evaluation mode.
 
     Args:
-        path: ``.pth`` or ``.safetensors``.
-        param_key: name of the state dict in the file; by default the moving average, else the plain weights.
+        path: ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors``.
+        param_key: name of the state dict in the file; by default the moving average, else the plain weights, else what
+            other programs call them (`files.KEYS`).
         network: ``network_g`` of an option file, needed for other networks than HAT. Without it, the arguments of HAT
             that shapes do not tell are those of the papers (see `hyper_parameters`).
 
@@ -34,7 +32,7 @@ def load_network(path: Path, param_key: str | None = None, network: dict[str, An
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     try:
-        state = choose(read_weights(path), param_key)
+        _, state = choose(read_weights(path), param_key)
         net = _build(network, state)
         if not (fit := fitting(state, net.state_dict())).complete:
             what = f"do not fit {network['type']}" if network else "are of no HAT that this package knows"
@@ -55,16 +53,6 @@ def _build(network: dict[str, Any] | None, state: Weights) -> nn.Module:
         raise WeightsError(f"{name} cannot be built: {' '.join(str(error).split())}") from error
 
 
-def choose(content: dict[str, Weights], key: str | None) -> Weights:
-    """The state dict named ``key`` in a file's content; without a key, by `KEYS`, or the only one."""
-    there = [name for name, weights in content.items() if weights]
-    wanted = [key] if key else [*KEYS, *(there if len(there) == 1 else [])]
-    for name in wanted:
-        if name in there:
-            return content[name]
-    raise WeightsError(f"holds no weights named {' or '.join(wanted)}; it has: {', '.join(there) or 'none'}")
-
-
 def hyper_parameters(state: Weights) -> dict[str, Any]:
     """Reads the arguments of `hat_arch.HAT` off the shapes of its weights.
 
@@ -78,7 +66,8 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
     direct = not any(name.startswith(("conv_before_upsample.", "conv_last.")) for name in state)
     last = "upsample.0.weight" if direct else "conv_last.weight"
     if missing := [name for name in (*ESSENTIAL, last) if name not in state]:
-        raise WeightsError(f"holds no HAT: it has no {missing[0]}; {OTHER}")
+        kind = others.name_of(state)
+        raise WeightsError(f"holds no HAT: {f'it is {kind}' if kind else f'it has no {missing[0]}'}; {OTHER}")
     embed_dim, in_chans = state["conv_first.weight"].shape[:2]
     window, key_window = (math.isqrt(side) for side in state["relative_position_index_OCA"].shape)
     depths, heads = zip(*(_group(state, i) for i in range(_count(state, "layers."))))
