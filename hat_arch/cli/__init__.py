@@ -6,6 +6,7 @@ The modules import no library at their top, so that help and mistakes are answer
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import select
@@ -72,6 +73,8 @@ def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] |
         told how, 130 stopped by Ctrl-C, 141 the reader of its output (``| head``) has gone.
     """
     after_stop = ""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # of what the terminal's encoding lacks, such as × in ASCII
     try:
         args = build_parser().parse_args(argv)
         after_stop = getattr(args, "after_stop", "")

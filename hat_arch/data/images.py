@@ -136,7 +136,7 @@ def verify(data: bytes, name: object) -> Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata and large images
             if data.startswith(PNG):
-                _check_chunks(data)
+                check_png(data)
             with PillowImage.open(io.BytesIO(data)) as image:
                 _refuse_mode(image, data, name)
                 header = _header(image)
@@ -166,7 +166,7 @@ def _refuse_mode(image: PillowImage.Image, data: bytes, name: object) -> None:
         raise ImageError(f"{name}: holds several images; save one")
 
 
-def _check_chunks(data: bytes) -> None:
+def check_png(data: bytes) -> None:
     """Raises an `OSError` for a PNG that OpenCV would not read to its end: Pillow does not check pixels' checksums."""
     place, kind = len(PNG), b""
     while kind != b"IEND":

@@ -23,7 +23,7 @@ KEYS = ("params_ema", "params", "state_dict", "model", "net")
 """State dicts to take from a file, by preference: BasicSR's names, then those of other programs."""
 GENERATOR = "net_g."
 """Before the names of a network's tensors, where a file holds a whole model, discriminator and all."""
-SAFE = [np.dtype, np.ndarray, type(np.dtype("f8")), type(np.dtype("f4")), type(np.dtype("i8"))]
+SAFE: list[Any] = [np.dtype, np.ndarray, type(np.dtype("f8")), type(np.dtype("f4")), type(np.dtype("i8"))]
 """What files may hold beside tensors: numbers of NumPy, such as the best PSNR so far."""
 SAFE += [(np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
 

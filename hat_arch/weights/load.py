@@ -3,17 +3,64 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..compat.registration import build
-from . import others
+from . import named, others
 from .files import Weights, WeightsError, choose, fitting, read_weights
 
 OTHER = "another network needs its option file (--arch_opt), or --loader spandrel"
 ESSENTIAL = ("conv_first.weight", "relative_position_index_SA", "relative_position_index_OCA")
+
+
+@dataclass
+class Loaded:
+    """A network with its weights, and what must be known to upscale with it."""
+
+    name: str
+    """Of the model, or of its file."""
+    network: nn.Module
+    scale: int
+    multiple: int = 1
+    """What the sides of its images are to be multiples of; more than 1 for networks of attention windows."""
+    channels: int = 3
+
+
+def load(
+    name: str | Path,
+    param_key: str | None = None,
+    options: tuple[dict[str, Any], int] | None = None,
+    by_spandrel: bool = False,
+) -> Loaded:
+    """Loads a network by the name of a model, or from a file of weights, on the CPU in evaluation mode.
+
+    Args:
+        name: as `hat_arch.weights.named.find` takes it.
+        param_key: as for `load_network`.
+        options: ``network_g`` and ``scale`` of an option file, for other networks than HAT.
+        by_spandrel: whether spandrel is to recognise and load it.
+
+    Raises:
+        UserError: there is no such model or file, or it holds no weights, or those of another network.
+    """
+    path = named.find(name)
+    if by_spandrel:
+        try:
+            _, state = choose(read_weights(path), param_key)
+            return Loaded(path.stem, *others.load_with_spandrel(state))
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from error
+    if options is not None:
+        section, scale = options
+        network = load_network(path, param_key, section)
+        channels = section.get("in_chans", section.get("num_in_ch", 3))
+        return Loaded(path.stem, network, scale, section.get("window_size", 1), channels)
+    hat: Any = load_network(path, param_key)
+    return Loaded(path.stem, hat, hat.upscale, hat.window_size, hat.in_chans)
 
 
 def load_network(path: Path, param_key: str | None = None, network: dict[str, Any] | None = None) -> nn.Module:
