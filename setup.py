@@ -47,9 +47,12 @@ setup(
         "filelock>=3.13",
         "pillow>=10.3",
         "safetensors>=0.4.3",
+        "requests>=2.28",  # downloads of models; BasicSR needs it too
     ],
     extras_require={
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT
+        "video": ["av>=14"],  # basicsr upscale of videos
+        "heic": ["pillow-heif>=0.18"],
         "paper": ["pyiqa>=0.1.10"],  # LPIPS and DISTS of the tables
         "test": [
             "pytest>=8",

@@ -21,11 +21,11 @@ from ..data.build import Outcome
 from ..data.images import ImageError
 from ..utils.errors import UserError, in_one_line
 from ..utils.files import OutOfSpace, replacing
-from . import bands, formats
+from . import bands, formats, video
 from .behind import Writing
 from .compare import compare
 from .formats import Page, Pages
-from .metadata import of_larger
+from .metadata import Metadata, of_larger
 from .pictures import Frame, Picture, Pixels, open_picture
 from .sources import Job
 from .upscaler import Progress, Result, Upscaler, as_float
@@ -153,6 +153,8 @@ class _Run:
         """Upscales an image; returns when its pixels are computed, and maybe not yet written."""
         if job.target.is_dir():
             raise ImageError(f"{job.target}: is a folder")
+        if job.video:
+            return self.upscale_video(upscaler, job)
         if picture.count > 1 and job.format not in formats.IN_FRAMES.values():
             others = ", ".join(formats.IN_FRAMES.values())
             raise ImageError(f"{picture.name}: has {picture.count} frames; {job.format} holds one; take {others}")
@@ -194,6 +196,21 @@ class _Run:
             writing.give_up(error)
             raise
         return writing.done
+
+    def upscale_video(self, upscaler: Upscaler, job: Job) -> Future[None]:
+        """Upscales a video: frames are computed and encoded one after the other."""
+        height, width = self.wish.size(job.height, job.width, self.scale)
+        progress = self.progress(job)
+
+        def enlarge(frame: Frame, number: int) -> Pixels:
+            page = Page(height, width, 3, 8, Metadata())
+            done = partial(_part, progress, min(number, job.frames - 1), job.frames)
+            return self.compute(upscaler, frame, page, str(job.source), partial(self.whole, frame, page), done)
+
+        video.upscale_video(job.source, job.target, height, width, enlarge)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
     def compute(
         self,
@@ -303,6 +320,9 @@ def _part(progress: Progress, first: int, count: int, share: float) -> None:
 def _read(job: Job) -> Picture | Exception:
     """Opens a picture, and decodes its first frame already; or the error that this has raised."""
     try:
+        if job.video:
+            height, width, _ = video.peek_video(job.source)
+            return Picture(str(job.source), "video", (height, width), 1, iter(()))
         name = "standard input" if job.standard_input else str(job.source)
         picture = open_picture(sys.stdin.buffer.read() if job.standard_input else job.source, name)
         picture.frames = chain([next(picture.frames)], picture.frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections import Counter
@@ -10,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data.images import DataError, ImageError
-from . import formats, pictures
+from . import formats, pictures, video
 
 STANDARD = "-"
 """Standard input, and output."""
-VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
+VIDEOS = tuple(f".{name}" for name in video.CONTAINERS)
 
 
 @dataclass
@@ -188,15 +189,15 @@ def _images(folder: Path, found: Plan, above: tuple[Path, ...] = ()) -> Iterator
 def _job(source: Path, folder: Path, stem: str, format: str | None) -> Job:
     """A job, with the size of its image as the header says, if it does."""
     job = Job(source, Path(), format or "png")
-    if not job.standard_input and not job.video:
-        try:
+    if job.video:
+        job.format = format if format in video.CONTAINERS else source.suffix.lower()[1:]
+    with contextlib.suppress(ImageError):  # it is named when its turn comes
+        if job.video:
+            job.height, job.width, job.frames = video.peek_video(source)
+        elif not job.standard_input:
             job.height, job.width, job.frames, kind = pictures.peek_picture(source)
             if format is None and job.frames > 1:
                 job.format = formats.IN_FRAMES[kind]
-        except ImageError:
-            pass  # it is named when its turn comes
-    if job.video:
-        job.format = _video_format(source) or ""
     job.target = folder / f"{stem}.{job.format}"
     return job
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..compat.registration import build
@@ -58,9 +60,20 @@ def load(
         section, scale = options
         network = load_network(path, param_key, section)
         channels = section.get("in_chans", section.get("num_in_ch", 3))
-        return Loaded(path.stem, network, scale, section.get("window_size", 1), channels)
+        return Loaded(path.stem, network, scale, section.get("window_size") or _multiple(network, channels), channels)
     hat: Any = load_network(path, param_key)
     return Loaded(path.stem, hat, hat.upscale, hat.window_size, hat.in_chans)
+
+
+@torch.no_grad()
+def _multiple(network: nn.Module, channels: int) -> int:
+    """What the sides of a network's images must be multiples of: the first power of 2 with which it runs."""
+    for multiple in (1, 2, 4, 8, 16, 32, 64):
+        side = multiple * (32 // multiple + 1 | 1)  # an odd multiple
+        with contextlib.suppress(Exception):  # a network may refuse an image in any way
+            network(torch.zeros(1, channels, side, side))
+            return multiple
+    return 1
 
 
 def load_network(path: Path, param_key: str | None = None, network: dict[str, Any] | None = None) -> nn.Module:

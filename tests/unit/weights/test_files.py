@@ -7,6 +7,7 @@ import pickle
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from hat_arch import config
 from hat_arch.training import checkpoints
 from hat_arch.training.checkpoints import CheckpointError
-from hat_arch.weights.files import WeightsError, fitting, read_weights
+from hat_arch.weights.files import WeightsError, choose, choose_to_start_from, fitting, read_weights
 
 PLAIN = {"conv.weight": torch.arange(4.0).view(2, 2), "conv.bias": torch.ones(2)}
 WRAPPED = {f"module.{name}": value for name, value in PLAIN.items()}
@@ -63,7 +64,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, part):
         safetensors.torch.save_file(PLAIN, file)
     data = file.read_bytes()
     file.write_bytes(data[: int(part * len(data))])
-    with pytest.raises(WeightsError, match=r"^cannot be read as weights: [^\n]+$"):
+    with pytest.raises(WeightsError, match=r"^(is empty|is cut off|cannot be read)[^\n]+download it again$"):
         read_weights(file)
 
 
@@ -80,9 +81,39 @@ class Code:
 @pytest.mark.parametrize("save", [torch.save, lambda content, file: file.write_bytes(pickle.dumps(content))])
 def test_code_in_a_file_is_not_run(tmp_path, save):
     save({"params": PLAIN, "more": Code(tmp_path / "ran")}, tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match="cannot be read as weights"):
+    with pytest.raises(WeightsError, match=r"cannot be read as weights: it holds code \(\w+\.open\)") as caught:
         read_weights(tmp_path / "net.pth")
+    assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "net_g.", "net_g.module."])
+@pytest.mark.parametrize("name", ["net.pth", "net.pt", "net.CKPT", "net.safetensors", "NET.SAFETENSORS"])
+def test_prefixes_of_other_programs_are_taken_off(tmp_path, prefix, name):
+    state = {f"{prefix}{key}": value.half() for key, value in PLAIN.items()}
+    if prefix.startswith("net_g."):
+        state["net_d.conv.weight"] = torch.ones(1)
+    if name.lower().endswith("safetensors"):
+        safetensors.torch.save_file(state, tmp_path / name)
+    else:
+        torch.save({"state_dict": state, "epoch": 3, "best": np.float64(31.5)}, tmp_path / name)
+    [weights] = read_weights(tmp_path / name).values()
+    assert_same(weights, {key: value.half() for key, value in PLAIN.items()})
+
+
+def test_weights_are_chosen_by_name_or_preference():
+    average = {"a": torch.ones(1)}
+    content = {"params": PLAIN, "params_ema": average, "optimizer": {}}
+    assert choose(content)[0] == "params_ema" and choose(content, "params")[0] == "params"
+    assert choose_to_start_from(content, None)[0] == choose_to_start_from(content, "state_dict")[0] == "params"
+    assert choose_to_start_from(content, "params_ema") == ("params_ema", average)
+    for key in (None, "params", "generator"):  # BasicSR's default key is params
+        assert choose_to_start_from({"generator": PLAIN}, key) == ("generator", PLAIN)
+    assert choose({"model": PLAIN, "other": average})[0] == "model"
+    with pytest.raises(WeightsError, match="no weights named b; it has: a"):
+        choose({"a": PLAIN}, "b")
+    with pytest.raises(WeightsError, match="no weights named b; it has: a"):
+        choose_to_start_from({"a": PLAIN}, "b")
 
 
 def test_what_is_no_dict_is_refused(tmp_path):
