@@ -21,6 +21,7 @@ from PIL import ImageCms, ImageOps, UnidentifiedImageError
 from ..data.images import BITS_PER_SAMPLE, ORIENTATION, PNG, TURNED, ImageError, check_png, read_bytes
 from ..utils.errors import in_one_line
 from .metadata import Metadata, metadata_of
+from .tiff import TiffWriter
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -192,9 +193,9 @@ def _is_deep(image: PillowImage.Image, data: bytes, name: str) -> bool:
         raise ImageError(f"{name}: has floating-point values; convert it to 16 bits first")
     if bits > 16 or (image.mode == "I" and image.format != "PPM"):
         raise ImageError(f"{name}: has {bits} bits a channel; convert it to 16 first")
-    maximum = (getattr(image, "tile", ()) or [(None,) * 4])[0][3]  # of PPM with more than 8 bits; else a name
+    maximum = (getattr(image, "tile", ()) or [(None,) * 4])[0][3]  # of PPM, unless it is 255 or 65535
     if image.format == "PPM" and (image.mode == "I" or isinstance(maximum, tuple)):
-        if maximum[-1] != 65535:
+        if not isinstance(maximum, str) and maximum[-1] != 65535:
             raise ImageError(f"{name}: has a maximum of {maximum[-1]}; convert it to 255 or 65535 first")
         return True
     if bits > 8 and (tags.get(PHOTOMETRIC) == CMYK or tags.get(SAMPLES, 1) == 2):
@@ -209,9 +210,21 @@ def _deep_pages(data: bytes, name: str) -> list[NDArray[Any]]:
     return list(pages)
 
 
+@functools.cache
+def _opencv_turns_tiff() -> bool:
+    """Whether OpenCV turns TIFF upright although it was asked to leave it unchanged, which depends on its version."""
+    file = io.BytesIO()
+    writer = TiffWriter(file)
+    writer.begin(1, 2, 1, 16, {ORIENTATION: 2})  # mirrored
+    writer.write(np.array([[[1], [2]]], np.uint16))
+    writer.end()
+    [page] = cv2.imdecodemulti(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_UNCHANGED)[1]
+    return int(page[0, 0]) == 2
+
+
 def _of_deep(page: NDArray[Any], orientation: int, image: PillowImage.Image, data: bytes) -> Frame:
-    """A frame of what OpenCV has decoded: BGR, BGRA or grey, not turned."""
-    page = _turned(page, orientation)
+    """A frame of what OpenCV has decoded: BGR, BGRA or grey."""
+    page = page if image.format == "TIFF" and _opencv_turns_tiff() else _turned(page, orientation)
     grey = page.ndim == 2 or (image.format == "PNG" and data[25] in (0, 4))
     pixels = page if page.ndim == 2 else page[..., 0] if grey else page[..., 2::-1]
     alpha = page[..., 3] if page.ndim == 3 and page.shape[2] == 4 else None

@@ -17,7 +17,7 @@ from .named import Model, cache
 
 SECONDS = 30  # without an answer, or without data
 TRIES = 3  # for an address whose connection breaks off
-BLOCK = 2**18
+BLOCK = 2**13
 
 
 class DownloadError(UserError):

@@ -75,6 +75,8 @@ def _why(error: Exception) -> str:
             f"cannot be read as weights: it holds code ({name}) beside tensors, which is not run; ask its author for"
             " the tensors alone"
         )
+    if "operand" in str(error):
+        return "cannot be read as weights: it is a pickle of another program, not opened since it may hold code"
     return f"cannot be read as weights: it is damaged; {content.AGAIN}"
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from .files import Weights, WeightsError
 
+LONGEST = 200  # characters of an error of spandrel
 SIGNS = {
     "an ESRGAN (RRDBNet)": ("body.0.rdb1.conv1.weight",),
     "an ESRGAN (RRDBNet) in its first form": ("model.1.sub.0.RDB1.conv1.0.weight",),

@@ -97,11 +97,12 @@ def test_a_model_is_fetched_once(server):
 
 def test_a_connection_that_breaks_off_is_taken_up_again(server):
     assert download(model(f"{server.address}/breaks-once/a")).read_bytes() == DATA
-    assert server.asked[1] == ("/breaks-once/a", f"bytes={HALF // 3}-")
+    (_, first), (_, second) = server.asked
+    assert first is None and 0 < int(second[6:-1]) <= HALF // 3
 
 
 def test_what_arrived_before_it_was_stopped_is_kept(server):
-    with pytest.raises(DownloadError, match="broke off after .* goes on from there"):
+    with pytest.raises(DownloadError, match=r"broke off after .* goes on from there"):
         download(model(f"{server.address}/breaks/a"))
     have = arriving().stat().st_size
     assert 0 < have < len(DATA) and arriving().read_bytes() == DATA[:have]

@@ -81,7 +81,7 @@ class Code:
 @pytest.mark.parametrize("save", [torch.save, lambda content, file: file.write_bytes(pickle.dumps(content))])
 def test_code_in_a_file_is_not_run(tmp_path, save):
     save({"params": PLAIN, "more": Code(tmp_path / "ran")}, tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match=r"cannot be read as weights: it holds code \(\w+\.open\)") as caught:
+    with pytest.raises(WeightsError, match=r"cannot be read as weights: .* code") as caught:
         read_weights(tmp_path / "net.pth")
     assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()

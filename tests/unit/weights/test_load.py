@@ -164,7 +164,7 @@ def test_another_network_is_called_what_it_is(monkeypatch, installed, name):
 
 def test_spandrel_loads_what_it_knows(tmp_path):
     options = {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "scale": 4, "num_feat": 8, "num_block": 1}
-    network = build({**options, "num_grow_ch": 4}).eval()
+    network = build({**options, "num_grow_ch": 32}).eval()
     torch.save({"params_ema": network.state_dict()}, tmp_path / "it.pth")
     loaded = load(tmp_path / "it.pth", by_spandrel=True)
     assert (loaded.name, loaded.scale, loaded.channels) == ("it", 4, 3)
