@@ -38,9 +38,9 @@ def test_a_folder_keeps_its_hierarchy(here):
 
 
 def test_links_are_followed_but_never_in_a_loop(here):
-    os.symlink("../elsewhere", here / "photos/link")
-    os.symlink("..", here / "photos/sub/up")
-    os.symlink(here / "photos/a.png", here / "photos/same.png")
+    (here / "photos/link").symlink_to("../elsewhere")
+    (here / "photos/sub/up").symlink_to("..")
+    (here / "photos/same.png").symlink_to(here / "photos/a.png")
     jobs = made("photos", out="large")[0]
     assert jobs["photos/link/d.png"] == "large/link/d.png" and jobs["photos/same.png"] == "large/same.png"
     assert len(jobs) == 5
