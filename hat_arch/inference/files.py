@@ -325,7 +325,10 @@ def _read(job: Job) -> Picture | Exception:
             return Picture(str(job.source), "video", (height, width), 1, iter(()))
         name = "standard input" if job.standard_input else str(job.source)
         picture = open_picture(sys.stdin.buffer.read() if job.standard_input else job.source, name)
-        picture.frames = chain([next(picture.frames)], picture.frames)
+        if picture.count == 1:
+            picture.frames = iter(list(picture.frames))  # so that what it was decoded from is freed
+        else:
+            picture.frames = chain([next(picture.frames)], picture.frames)
     except Exception as error:
         return error
     return picture

@@ -33,6 +33,7 @@ NOT_READ = (".jxl", ".psd", ".svg", ".exr", ".hdr", ".raw", ".dng", ".cr2", ".cr
 """Images that nothing here reads; a folder's are named, not passed over in silence."""
 IN_FRAMES = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")
 """Pillow's names of formats whose frames or pages are all upscaled; of others the first image counts."""
+TIFF = (b"II*\0", b"MM\0*")
 SAMPLE_FORMAT, PHOTOMETRIC, SAMPLES, EXTRA_SAMPLES = 339, 262, 277, 338  # TIFF tags
 FLOAT, CMYK, PREMULTIPLIED = 3, 5, 1  # their values
 LIMIT = 2 * (PillowImage.MAX_IMAGE_PIXELS or 0)
@@ -98,7 +99,13 @@ def open_picture(source: Path | bytes, name: str) -> Picture:
     with _naming(name):
         if not data:
             raise ImageError(f"{name}: is empty (0 bytes)")
-        image = _opened(io.BytesIO(data))
+        try:
+            image = _opened(io.BytesIO(data))
+        except UnidentifiedImageError:
+            if data.startswith(TIFF):
+                kind = "floating-point values, or channels of another number or size"
+                raise ImageError(f"{name}: is a TIFF of {kind}; convert it to RGB of 16 bits first") from None
+            raise
         if data.startswith(PNG):
             check_png(data)
         picture = Picture(name, str(image.format), _upright_size(image), _count(image), iter(()))
@@ -252,16 +259,22 @@ def _turned(page: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _of_pillow(image: PillowImage.Image, picture: Picture) -> Frame:
     """The current frame of an image of 8 bits."""
     image.load()
-    upright = ImageOps.exif_transpose(image)
+    upright = image
+    if picture.count > 1:
+        upright = ImageOps.exif_transpose(image)
+    else:
+        ImageOps.exif_transpose(image, in_place=True)
     if picture.count > 1 and picture.format != "TIFF":
         upright = upright.convert("RGBA")  # frames of an animation are of one kind
     elif upright.mode in ("CMYK", "LAB"):
         upright = _to_rgb(upright, picture)
-    elif upright.mode == "1" or (upright.mode == "L" and not upright.has_transparency_data):
+    elif upright.mode == "1":
         upright = upright.convert("L")
+    elif upright.mode == "L" and not upright.has_transparency_data:
+        pass
     elif upright.mode in ("L", "LA", "La"):
         upright = upright.convert("LA")
-    else:
+    elif upright.mode != "RGB" or upright.has_transparency_data:
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     pixels = np.array(upright)
     if upright.mode in ("L", "RGB"):
