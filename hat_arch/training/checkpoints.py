@@ -174,7 +174,9 @@ class SavingModel(SRModel):
         """Loads ``.pth`` or ``.safetensors``; without ``strict`` all that fits, and logs what does not."""
         logger, net = get_root_logger(), self.get_bare_model(net)
         try:
-            key, weights = choose_to_start_from(read_weights(Path(load_path)), param_key)
+            content = read_weights(Path(load_path))
+            # BasicSR asks for params_ema too, for the moving average, whatever the option file's key is.
+            key, weights = choose_to_start_from(content, param_key if param_key in content else None)
         except WeightsError as error:
             raise WeightsError(f"{load_path}: {error}") from error
         fit = fitting(weights, net.state_dict())

@@ -156,9 +156,10 @@ class Evil:
         ({"params": {"upscale": 4}}, None),
         ({"params": {"upscale": 2}}, r"pretrain_network_g: .* 2 not in the file: upsample\.2"),
         ({"params": {"upscale": 2}, "strict_load_g": False}, None),
-        ({"weights": {"upscale": 4}}, "param_key_g: .* weights"),
+        ({"weights": {"upscale": 4}}, None),
+        ({"a": {"upscale": 4}, "b": {"upscale": 4}}, "param_key_g: .*it has: a, b"),
         ({"params": Evil()}, "pretrain_network_g: .* cannot be read"),
-        (b"torn", "pretrain_network_g: .* cannot be read"),
+        (b"torn", "pretrain_network_g: .* is text"),
     ],
 )
 def test_weights_must_fit_the_network(options, write_options, tmp_path, monkeypatch, content, words):

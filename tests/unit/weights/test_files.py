@@ -146,10 +146,11 @@ def test_fitting_names_what_does_not_fit():
 def make(options, write_options, tmp_path, caplog):
     """Builds a model for training and returns it with what it logged."""
 
-    def make(scale, file=None, strict=True, **network):
+    def make(scale, file=None, strict=True, key=None, **network):
         options["scale"] = options["network_g"]["upscale"] = scale
         options["network_g"].update(network)
         options["path"] = {"pretrain_network_g": file and str(file), "strict_load_g": strict}
+        options["path"] |= {"param_key_g": key} if key else {}
         opt = config.load(write_options(options), is_train=True)
         opt.update(dist=False, rank=0, world_size=1, is_train=True)
         opt["path"].update(models=str(tmp_path), training_states=str(tmp_path))
@@ -190,6 +191,24 @@ def test_weights_of_which_nearly_nothing_fits_are_refused(make, of_scale_2):
         make(2, file, strict=False)
     assert "give the arguments that it was trained with" in str(caught.value)
     assert "strict_load_g: false" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("state_dict", None), ("state_dict", "state_dict"), ("generator", "generator")]
+)
+def test_the_model_loads_weights_of_any_name(make, of_scale_2, tmp_path, options, name, key):
+    _, weights = of_scale_2
+    torch.save({name: {f"net_g.{tensor}": value for tensor, value in weights.items()}}, tmp_path / "it.ckpt")
+    model, log = make(2, tmp_path / "it.ckpt", key=key)
+    assert f"Loading {name} of " in log
+    for net in (model.net_g, model.net_g_ema):
+        assert all(torch.equal(value, weights[tensor]) for tensor, value in net.state_dict().items())
+
+
+def test_a_key_that_is_not_there_is_refused_with_those_that_are(make, of_scale_2, tmp_path):
+    torch.save({"generator": of_scale_2[1]}, tmp_path / "it.pth")
+    with pytest.raises(config.ConfigError, match=r"path\.param_key_g: .*no weights named ema; it has: generator"):
+        make(2, tmp_path / "it.pth", key="ema")
 
 
 def test_a_state_of_training_is_refused_as_weights(make, tmp_path):
