@@ -12,27 +12,32 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from .archs.hat_arch import HAT  # noqa: E402
 from .archs.multi_task_arch import MultiTaskHAT  # noqa: E402
-from .compat.registration import register  # noqa: E402
+from .compat.registration import register, replace  # noqa: E402
 from .data.bicubic_dataset import BicubicLRDataset, ImageNetPairedDataset  # noqa: E402
 from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
 from .data.paired_dataset import SeededPairedDataset  # noqa: E402
+from .data.real_world_dataset import RealESRGANDataset  # noqa: E402
 from .inference.upscaler import Upscaler  # noqa: E402
 from .training.hat_model import HATModel  # noqa: E402
-from .training.losses import FFTLoss  # noqa: E402
+from .training.losses import SpectralL1Loss  # noqa: E402
 from .training.multi_task_model import MultiTaskHATModel  # noqa: E402
+from .training.real_world_models import RealHATGANModel, RealHATMSEModel  # noqa: E402
 from .weights.pretrained import hat, hat_l, hat_s  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [
     "HAT",
     "BicubicLRDataset",
-    "FFTLoss",
     "HATModel",
     "ImageNetPairedDataset",
     "MultiScaleImageNetDataset",
     "MultiTaskHAT",
     "MultiTaskHATModel",
+    "RealESRGANDataset",
+    "RealHATGANModel",
+    "RealHATMSEModel",
     "SeededPairedDataset",
+    "SpectralL1Loss",
     "Upscaler",
     "hat",
     "hat_l",
@@ -41,8 +46,9 @@ __all__ = [
 
 for arch in (HAT, MultiTaskHAT):
     register(ARCH_REGISTRY, arch)
-for model in (HATModel, MultiTaskHATModel):
+for model in (HATModel, MultiTaskHATModel, RealHATGANModel, RealHATMSEModel):
     register(MODEL_REGISTRY, model)
-register(LOSS_REGISTRY, FFTLoss)
+register(LOSS_REGISTRY, SpectralL1Loss)
 for dataset in (BicubicLRDataset, ImageNetPairedDataset, MultiScaleImageNetDataset, SeededPairedDataset):
     register(DATASET_REGISTRY, dataset)
+replace(DATASET_REGISTRY, RealESRGANDataset)

@@ -28,6 +28,24 @@ def register(registry: Registry, cls: type) -> None:
         )
 
 
+def replace(registry: Registry, cls: type) -> None:
+    """Puts a subclass of a class of BasicSR's in its place, under BasicSR's name ``<name>_basicsr``.
+
+    So another package may still register one of its own under the plain name, which then goes first.
+    """
+    registry._obj_map[f"{cls.__name__}_basicsr"] = cls
+
+
+def registered(registry: Registry, name: str) -> Any:
+    """The entry of that name; BasicSR has some of its own under ``<name>_basicsr``.
+
+    Raises:
+        KeyError: there is none.
+    """
+    entries: dict[str, Any] = registry._obj_map  # its own ``get`` prints a line when it adds the ending
+    return entries[name] if name in entries else entries[f"{name}_basicsr"]
+
+
 def build(options: dict[str, Any]) -> nn.Module:
     """The network of a ``network_g`` section, with fresh weights."""
     arguments = {key: value for key, value in options.items() if key != "type"}

@@ -34,7 +34,7 @@ def load(
     Raises:
         ConfigError: something in it cannot work; lines of file, line, key and remedy.
     """
-    from . import files, keys, reading, schema, shipped_options
+    from . import files, keys, reading, schema, shipped_options, trials
 
     file = shipped_options.find(file)
     raw, lines = reading.read(file)
@@ -47,12 +47,16 @@ def load(
     problems.raise_if_any()
     keys.check_calls(opt, problems)
     keys.check_keys(opt, model, problems)
+    keys.check_needed(opt, problems)
     keys.check_effect(opt, problems)
     files.check_datasets(opt, is_train, problems)
+    files.find_models(opt, problems)
     problems.raise_if_any()
     if build_networks:
+        trials.check_recipe(opt, problems)
         files.check_networks(opt, problems)
         problems.raise_if_any()
+        problems.say_notes()
     return opt
 
 

@@ -9,13 +9,17 @@ import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
-from ..compat.registration import build
+from ..compat.registration import build, registered
+from ..utils.errors import in_one_line
+from ..weights import named
 from ..weights.files import LEAST, WeightsError, choose_to_start_from, fitting, read_weights
-from .keys import networks, words_in_source
+from .keys import networks
 from .problems import Key, Problems
 from .reading import Options
+from .source import reads
 
 DATA_REMEDY = "  datasets/README.md says how to get and prepare each data set; to train without any: make demo"
+WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
 NEEDED = ("dataroot_gt", "dataroot_lq")
 NEEDED_TO_TRAIN = ("batch_size_per_gpu", "num_worker_per_gpu", "gt_size", "use_hflip", "use_rot")
 
@@ -28,21 +32,21 @@ def check_datasets(opt: Options, is_train: bool, problems: Problems) -> None:
         problems.add(("val", "val_freq"), "is missing")
     for name, dataset in opt["datasets"].items():
         key = ("datasets", name)
-        words = words_in_source(DATASET_REGISTRY.get(dataset["type"]))
+        words = reads(registered(DATASET_REGISTRY, dataset["type"])).words
         for needed in (*NEEDED, *NEEDED_TO_TRAIN) if name == "train" else NEEDED:
             if dataset.get(needed) is None and (needed in words or needed.endswith("_per_gpu")):
                 problems.add(key, f"'{needed}' is missing")
         gt_size = dataset.get("gt_size")
-        if name == "train" and gt_size and gt_size % opt["scale"]:
+        if name == "train" and gt_size and gt_size % opt.get("scale", 1):
             problems.add((*key, "gt_size"), f"{gt_size} is not a multiple of scale {opt['scale']}")
         check_root = _check_store if dataset["io_backend"]["type"] == "lmdb" else _check_folder
         for option, value in dataset.items():
-            if option.startswith("dataroot") and value is not None:
-                for root in value if isinstance(value, list) else [value]:
+            if option.startswith("dataroot") and option in words and value is not None:
+                for root in value if isinstance(value, list) else [value]:  # one, but in classes of plugins
                     check_root((*key, option), Path(root).expanduser(), problems)
-        meta_info = dataset.get("meta_info_file")
-        if meta_info and not Path(meta_info).is_file():
-            problems.add_absent((*key, "meta_info_file"), meta_info, "file")
+        for option in {"meta_info_file", "meta_info"} & words & dataset.keys():
+            if isinstance(dataset[option], str) and not Path(dataset[option]).is_file():
+                problems.add_absent((*key, option), dataset[option], "file")
 
 
 def _check_store(key: Key, store: Path, problems: Problems) -> None:
@@ -63,22 +67,48 @@ def _check_folder(key: Key, folder: Path, problems: Problems) -> None:
         problems.add(key, f"folder '{folder}' is empty")
 
 
+def find_models(opt: Options, problems: Problems) -> None:
+    """Puts the files of models in place of their names: ``pretrain_network_g: HAT_SRx4`` (see ``basicsr models``)."""
+    for key, value in opt["path"].items():
+        if not key.startswith("pretrain_network_") or not value or Path(value).expanduser().is_file():
+            continue
+        if model := named.named(str(value)):
+            if path := model.path():
+                opt["path"][key] = str(path)
+            else:
+                problems.add_absent(("path", key), value, "model", f"  to have it: basicsr models get {model.name}")
+
+
 def check_networks(opt: Options, problems: Problems) -> None:
     """Networks must be buildable, enlarge by the scale, and fit their weights."""
-    upscale = opt["network_g"].get("upscale", opt["scale"])
-    if upscale != opt["scale"]:
-        problems.add(("network_g", "upscale"), f"is {upscale}, but scale is {opt['scale']}")
-        return
+    scale = opt.get("scale", 1)
+    for argument in ("upscale", "scale"):
+        if (given := opt["network_g"].get(argument, scale)) != scale:
+            problems.add(("network_g", argument), f"is {given}, but scale is {scale}")
+            return
     for name, section in networks(opt).items():
+        for argument in absent_weights(section):
+            problems.add_absent((name, argument), section[argument], "file")
         try:
-            network = build_for_shapes(section)
+            network = build_for_shapes(without_absent_weights(section))
         except Exception as error:  # a constructor may raise anything
-            problems.add((name,), f"{section['type']} cannot be built: {' '.join(str(error).split())}")
+            problems.add((name,), f"{section['type']} cannot be built: {in_one_line(error)}")
         else:
             _check_weights(network, name.removeprefix("network_"), opt["path"], problems)
     resume = opt["path"].get("resume_state")
     if resume and not Path(resume).expanduser().is_file():
         problems.add_absent(("path", "resume_state"), resume, "file")
+
+
+def absent_weights(section: Options) -> list[str]:
+    """Arguments of a network that are paths of weights which are not there, such as BasicVSR's ``spynet_path``."""
+    paths = {name: Path(value) for name, value in section.items() if isinstance(value, str) and name != "type"}
+    return [name for name, path in paths.items() if path.suffix in WEIGHTS and not path.expanduser().is_file()]
+
+
+def without_absent_weights(section: Options) -> Options:
+    """A network's section, in which None stands for paths of weights that are not there."""
+    return {**section, **dict.fromkeys(absent_weights(section))}
 
 
 def build_for_shapes(section: Options) -> nn.Module:
@@ -102,7 +132,8 @@ def _check_weights(network: nn.Module, letter: str, paths: Options, problems: Pr
         return
     path = Path(file).expanduser()
     if not path.is_file():
-        problems.add_absent(key, file, "file")
+        if not named.named(str(file)):  # else `find_models` has said so
+            problems.add_absent(key, file, "file")
         return
     try:
         content = read_weights(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class Problems:
         self.lines = lines
         self.absent = absent
         self.found: list[str] = []
+        self.notes: list[str] = []
+        """Keys without effect, and why."""
         self.remedy: str | None = None
 
     def add(self, key: Key, problem: str, remedy: str | None = None) -> None:
@@ -54,6 +57,15 @@ class Problems:
     def add_unknown(self, key: Key, known: Iterable[str]) -> None:
         """Notes a key that nothing reads, with the nearest of those that are known."""
         self.add(key, f"unknown key{did_you_mean(key[-1], known)}")
+
+    def note(self, key: Key, reason: str) -> None:
+        """Notes a key that other programs' option files have, and that has no effect here."""
+        self.notes.append(f"{'.'.join(key)} ({reason})")
+
+    def say_notes(self) -> None:
+        """Says on standard error, in a line, which keys have no effect."""
+        if self.notes:
+            print(f"{self.file}: without effect: {', '.join(self.notes)}", file=sys.stderr)
 
     def raise_if_any(self) -> None:
         """Raises `ConfigError` if there are problems: the first two, how many more, and the remedy."""

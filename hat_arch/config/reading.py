@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from . import shipped_options
+from . import foreign, shipped_options
 from .problems import ConfigError, Key
 
 Options = dict[str, Any]
@@ -44,12 +44,13 @@ def read(file: Path) -> tuple[Options, dict[Key, int]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not a text file"
         raise ConfigError(f"{file}: {reason}") from None
+    foreign.refuse_toml(file, text)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{file}: not an option file; it holds no keys")
-        return loader.construct_document(node), dict(_lines(node, ()))
+        content = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or "cannot be read"
@@ -58,6 +59,8 @@ def read(file: Path) -> tuple[Options, dict[Key, int]]:
         raise ConfigError(f"{file}{f':{mark.line + 1}' if mark else ''}: {problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
+    foreign.refuse(file, content)
+    return content, dict(_lines(node, ()))
 
 
 def _lines(node: yaml.Node, sections: Key) -> Iterable[tuple[Key, int]]:

@@ -1,28 +1,49 @@
 """What an option file may hold: the keys that BasicSR's loop and this project read, with types and defaults.
 
 A key's docstring says what it is for. Keys that a registered class reads beyond these are found in its source (see
-`keys.words_in_source`), so data sets and models of BasicSR and of plugins need no entry here.
+`source`), so data sets and models of BasicSR and of plugins need no entry here.
 """
 
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from .problems import Key, Problems
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Number = Annotated[int | float, Field(gt=0)]
+Iterations = Annotated[int | float, Field(ge=1, multiple_of=1)]
+"""A number of iterations, which may be written as 5e3."""
+
+
+def _folder_name(name: str) -> str:
+    if not name.strip() or name in (".", "..") or any(mark in name for mark in "/\\\0\n"):
+        raise ValueError("should be the name of a folder, without / and other than . and ..")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+"""A name that a folder or file gets: nothing is written elsewhere."""
 
 HAT_MODEL_ONLY = {
-    "train": {"precision", "accumulate", "compile", "channels_last", "clip_grad_norm", "max_bad_steps"},
+    "train": {"precision", "accumulate", "compile", "channels_last", "clip_grad_norm", "max_bad_steps", "fft_opt"},
     "val": {"tile", "tile_overlap", "tile_blend", "tile_batch", "self_ensemble", "precision", "compile"},
     "logger": {"keep_last", "keep_best", "safetensors"},
 }
-"""Keys that `HATModel` alone reads; those of ``val`` are arguments of `Upscaler`."""
+"""Keys that models read which say so in ``hat_sections``; those of ``val`` are arguments of `Upscaler`."""
 ALWAYS = ("resume_state", "suffix")
 """Keys that BasicSR reads without asking if they are there."""
 
@@ -31,6 +52,19 @@ class Section(BaseModel):
     """A section of an option file; other keys than its fields are kept as they are."""
 
     model_config = ConfigDict(extra="allow", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_empty_keys(cls, content: Any) -> Any:
+        """Takes ``key:`` with nothing behind it as no key, where None says nothing of its own."""
+        if not isinstance(content, dict):
+            return content
+        fields = cls.model_fields
+        return {
+            name: value
+            for name, value in content.items()
+            if value is not None or name not in fields or type(None) in get_args(fields[name].annotation)
+        }
 
     @model_serializer(mode="wrap")
     def without_absent_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -45,13 +79,13 @@ class IoBackend(Section):
 
 
 class Dataset(Section):
-    name: str
+    name: FolderName
     """Shown in logs; names the folder of saved images."""
     type: str
     """Name in the data set registry."""
-    dataroot_gt: str | list[str] | None = None
-    """Folder (or LMDB store) of the ground truth."""
-    dataroot_lq: str | list[str] | None = None
+    dataroot_gt: str | None = None
+    """Folder (or LMDB store) of the ground truth; BasicSR takes one."""
+    dataroot_lq: str | None = None
     """Folder (or LMDB store) of the low-resolution images."""
     meta_info_file: str | None = None
     """Text file that lists the images; all of the folder if absent."""
@@ -65,6 +99,8 @@ class Dataset(Section):
     use_channel_permutation: bool | None = None
     """Whether red, green and blue of training patches change places at random: a small set of photographs does not show
     all colours that others have. The project's own data sets only."""
+    use_shuffle: bool | None = None
+    """Whether an epoch goes through the images in random order (default), or in theirs."""
     batch_size_per_gpu: Positive | None = None
     num_worker_per_gpu: Count | None = None
     dataset_enlarge_ratio: Positive | None = None
@@ -79,17 +115,18 @@ class PathOptions(Section):
     pretrain_network_g: str | None = None
     """Weights to start from, or to test."""
     param_key_g: str | None = None
-    """Which weights of that file: ``params`` or ``params_ema``."""
+    """Name of the weights in that file: ``params`` by default, and if there are none of that name. The moving average
+    of a training begins with ``params_ema``, if the file has them."""
     strict_load_g: bool = True
     """Whether every weight must be in the file, and no other."""
     resume_state: str | None = None
-    """``.state`` file to resume from; ``--auto_resume`` finds the newest."""
+    """``.state`` file to go on from. With ``--auto_resume`` it is not read: that takes the newest of the run's own."""
     ignore_resume_networks: str | list[str] | None = None
     """Networks whose ``pretrain_network`` is kept when a run is resumed."""
 
 
 class Train(Section):
-    total_iter: Number
+    total_iter: Iterations
     """Iterations to train for."""
     optim_g: dict[str, Any]
     """``type``: an optimizer of torch.optim; the other keys are its arguments."""
@@ -110,6 +147,8 @@ class Train(Section):
     """Whether images and weights are kept in the channels-last memory format."""
     clip_grad_norm: Number | None = None
     """Largest norm of the gradient; a larger gradient is scaled down to it."""
+    fft_opt: dict[str, Any] | None = None
+    """Loss that is added to ``pixel_opt``, such as FFTLoss; ``type``, and its arguments."""
     max_bad_steps: Positive | None = None
     """Steps in a row whose gradient may be NaN or infinite before training stops; 20 by default."""
 
@@ -117,11 +156,11 @@ class Train(Section):
 class Val(Section):
     save_img: bool
     """Whether to save the upscaled images."""
-    val_freq: Number | None = None
+    val_freq: Iterations | None = None
     """Iterations between validations."""
     val_first: bool | None = None
     """Whether to validate once before training."""
-    suffix: str | None = None
+    suffix: FolderName | None = None
     """Ending of the saved images' names in tests."""
     metrics: dict[str, dict[str, Any]] | None = None
     """What to measure: any name, with ``type`` (as in the metric registry) and its arguments."""
@@ -148,6 +187,8 @@ class Val(Section):
 class Wandb(Section):
     project: str | None = None
     """Project of Weights & Biases that gets what TensorBoard gets; needs ``pip install wandb``."""
+    entity: str | None = None
+    """User or team that the project belongs to; by default yours."""
     resume_id: str | None = None
     """Run to go on with; a training that is resumed goes on with its own."""
 
@@ -155,7 +196,7 @@ class Wandb(Section):
 class Logger(Section):
     print_freq: Positive = 100
     """Iterations between log lines."""
-    save_checkpoint_freq: Number = 5000
+    save_checkpoint_freq: Iterations = 5000
     """Iterations between checkpoints."""
     use_tb_logger: bool = False
     """Whether to write TensorBoard logs to ``tb_logger/``."""
@@ -168,6 +209,22 @@ class Logger(Section):
     """Whether to write the weights (of the EMA, if there is one) as .safetensors too."""
 
 
+class Tile(Section):
+    """Tiles as the official HAT has them: cut from the image padded to whole windows, each with a pad around it."""
+
+    tile_size: Positive
+    """Side of a tile in LR pixels, without its pads."""
+    tile_pad: Count
+    """LR pixels around a tile that the network sees too, as far as the image goes."""
+
+
+class DistParams(Section):
+    backend: Literal["nccl", "gloo"] | None = None
+    """How processes talk under ``--launcher slurm``; NCCL where there are GPUs, else Gloo, if absent."""
+    port: Positive | None = None
+    """Port of the first process under ``--launcher slurm``."""
+
+
 class NetworkOptions(Section):
     scale: Positive
     """By how much the network enlarges."""
@@ -175,11 +232,15 @@ class NetworkOptions(Section):
     """``type``: name in the architecture registry; the other keys are its arguments."""
 
 
-class Options(NetworkOptions):
-    name: str
+class Options(Section):
+    name: FolderName
     """Name of the run and of its folder."""
     model_type: str
     """Name in the model registry."""
+    scale: Positive | None = None
+    """By how much the network enlarges; only models and data sets that do not ask for it do without."""
+    network_g: dict[str, Any]
+    """``type``: name in the architecture registry; the other keys are its arguments."""
     datasets: dict[str, Dataset]
     """``train``, ``val``, ``val_2``, …; in test files ``test_1``, ``test_2``, …."""
     path: PathOptions = PathOptions()
@@ -188,20 +249,33 @@ class Options(NetworkOptions):
     manual_seed: int | None = None
     find_unused_parameters: bool | None = None
     """Whether several processes look for weights that a step does not use."""
+    tile: Tile | None = None
+    """The official HAT's tiles in validation and tests, in place of ``val: tile``."""
     val: Val | None = None
 
 
 class TestOptions(Options):
-    val: Val
+    val: Val = Val(save_img=True)
 
 
 class TrainOptions(Options):
     train: Train
     logger: Logger = Logger()
-    dist_params: dict[str, Any] | None = None
+    dist_params: DistParams | None = None
 
 
-SECTIONS = (IoBackend, Dataset, PathOptions, Train, Val, Wandb, Logger, TrainOptions)
+PLAIN = {
+    "a valid array": "a list",
+    "a valid boolean": "true or false",
+    "a valid dictionary": "a section",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a multiple of 1": "a whole number",
+    "an object": "a section",
+}
+"""Words of pydantic → those of option files."""
+SECTIONS = (IoBackend, Dataset, PathOptions, Train, Val, Wandb, Logger, Tile, DistParams, TrainOptions)
 KNOWN = {name for section in SECTIONS for name in section.model_fields}
 
 
@@ -234,6 +308,13 @@ def _add(error: ValidationError, problems: Problems) -> None:
         # pydantic appends the alternative of a union that it tried to the place
         key = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in problems.lines), place)
         if key not in seen:
-            text = detail["msg"].removeprefix("Input ")
-            problems.add(key, f"{text[0].lower()}{text[1:]}, is {detail['input']!r}")
+            problems.add(key, f"{what_it_may_be(detail)}, is {detail['input']!r}")
         seen.add(key)
+
+
+def what_it_may_be(detail: Any) -> str:
+    """What an error of pydantic says of a value, such as "should be a valid number"."""
+    text = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    for pydantics, plain in PLAIN.items():
+        text = text.replace(pydantics, plain)
+    return f"{text[0].lower()}{text[1:]}"

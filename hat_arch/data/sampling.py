@@ -111,6 +111,8 @@ class DrawnDataset(Dataset):
 class DrawSampler(EnlargedSampler):
     """BasicSR's sampler, in its order, which passes a `DrawnDataset` the draw with each index.
 
+    With the data set's ``use_shuffle: false`` it is the data set's own order.
+
     It fills an epoch up to whole batches, where BasicSR drops the last samples, and with them iterations that it counts
     on. It can begin in the middle of an epoch, for a run that goes on.
     """
@@ -126,9 +128,12 @@ class DrawSampler(EnlargedSampler):
             dataset.share_broken()
 
     def __iter__(self) -> Iterator[int]:
+        shuffled = getattr(self.dataset, "opt", {}).get("use_shuffle", True)
         if not isinstance(self.dataset, DrawnDataset):
-            return super().__iter__()
-        order = torch.randperm(self.total_size, generator=torch.Generator().manual_seed(self.epoch))
+            own = range(self.rank, self.total_size, self.num_replicas)
+            return super().__iter__() if shuffled else (index % len(self.dataset) for index in own)
+        generator = torch.Generator().manual_seed(self.epoch)
+        order = torch.randperm(self.total_size, generator=generator) if shuffled else torch.arange(self.total_size)
         draws = -(-self.total_size // len(self.dataset))
         epoch, done = self.passed_over
         start = done if epoch == self.epoch else 0

@@ -35,7 +35,9 @@ def stand_in(dataset: dict[str, Any], folder: Path, scale: int, size: tuple[int,
     for option, value in dataset.items():
         if option in ("meta_info_file", "meta_info") and value is not None:
             made[option] = str(folder / f"{option}.txt")
-            write_file(Path(made[option]), f"{NAME}.png ({gt.shape[0]},{gt.shape[1]},3)\n".encode())
+            pair = option == "meta_info" and dataset.get("dataroot_lq") is not None
+            line = f"{NAME}.png, {lq_name}.png" if pair else f"{NAME}.png ({gt.shape[0]},{gt.shape[1]},3)"
+            write_file(Path(made[option]), f"{line}\n".encode())
         elif option.startswith("dataroot") and value is not None:
             name, image = (lq_name, lq) if option.startswith("dataroot_lq") else (NAME, gt)
             count = len(value) if isinstance(value, list) else 1

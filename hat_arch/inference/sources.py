@@ -89,7 +89,7 @@ def plan(inputs: Sequence[str], out: str | None, format: str | None, suffix: str
         found.jobs = [job]
     else:
         _fill(found, named, out, format, suffix, beside)
-    _check(found, named, out)
+    _check(found)
     return found
 
 
@@ -202,7 +202,7 @@ def _job(source: Path, folder: Path, stem: str, format: str | None) -> Job:
     return job
 
 
-def _check(found: Plan, named: list[Path], out: str | None) -> None:
+def _check(found: Plan) -> None:
     """Gives inputs that differ in their suffix alone names of their own.
 
     Raises:

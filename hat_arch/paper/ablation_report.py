@@ -6,10 +6,11 @@ import statistics
 from pathlib import Path
 
 from filelock import FileLock
+from matplotlib.figure import Figure
 
 from ..compat.registration import build
 from ..data.images import DataError
-from ..training.report import plt, save, scalars
+from ..training.report import save, scalars
 from ..utils.files import write_file
 from ..utils.text_tables import aligned, as_csv
 from .ablation import Plan, option_files
@@ -164,7 +165,8 @@ def draw(results: Results, file: Path) -> None:
     if not results.datasets:
         return
     dataset = "Urban100" if "Urban100" in results.datasets else results.datasets[0]
-    figure, (over, end) = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=(3, 2), layout="constrained")
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    over, end = figure.subplots(1, 2, width_ratios=(3, 2))
     for n, variant in enumerate(plan.networks):
         trials = [trial for trial, scores in results.ends.items() if trial.variant == variant and dataset in scores]
         lines = [results.curves[trial][dataset]["psnr"] for trial in trials]

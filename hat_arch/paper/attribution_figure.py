@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from basicsr.metrics import calculate_psnr, calculate_ssim
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
-from ..training.report import plain, plt, save
+from ..training.report import plain, save
 from .attribution import AREA, STEPS, Attribution, Window, attribute, contribution_area, diffusion_index
 from .drawing import FONT, mark, show
 from .evaluation_images import Image, to_tensor
@@ -88,7 +90,8 @@ def draw(explained: list[ExplainedNetwork], gt: Image, lr: Image, window: Window
     columns, scale = len(explained) + 1, gt.shape[0] // lr.shape[0]
     heights = [SIDE * gt.shape[0] / gt.shape[1]] * 2 + [SIDE]
     size = SIDE * columns + 0.4, sum(heights) + 1.2
-    figure, axes = plt.subplots(3, columns, figsize=size, height_ratios=heights, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(3, columns, height_ratios=heights)
     on_hr = (window.x, window.y, window.side, window.side)
     on_lr = tuple(value / scale for value in on_hr)
     inside = np.s_[window.y : window.y + window.side, window.x : window.x + window.side, ::-1]
@@ -102,7 +105,7 @@ def draw(explained: list[ExplainedNetwork], gt: Image, lr: Image, window: Window
         area, grey = contribution_area(values), 0.25 * lr.mean(-1, keepdims=True) + 0.75 * 255
         faded = np.where(area[..., None], lr[..., ::-1], grey).astype(np.uint8)
         column[0].set_title(plain(one.network.label), fontsize=FONT + 1, fontweight="bold")
-        show(column[0], plt.get_cmap("seismic")(values * 0.5 + 0.5)[..., :3], f"DI {diffusion_index(values):.2f}")
+        show(column[0], colormaps["seismic"](values * 0.5 + 0.5)[..., :3], f"DI {diffusion_index(values):.2f}")
         mark(column[0], on_lr, "black", 0.6)
         show(column[1], faded, f"{area.mean():.1%} of the pixels")
         show(column[2], one.sr[inside], f"{one.psnr:.2f} dB / {one.ssim:.4f}")

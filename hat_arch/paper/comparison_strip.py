@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ..data.images import DataError
 from ..data.resize import imresize
-from ..training.report import plain, plt, save
+from ..training.report import plain, save
 from .drawing import mark, show
 from .evaluation_images import Image
 from .metrics import SSIM_WINDOW, psnr, ssim
@@ -66,7 +67,7 @@ def draw_strip(name: str, gt: Image, box: Box, found: list[Patch], file: Path) -
     columns = math.ceil(len(found) / rows)
     total = rows * (WIDTH * box[3] / box[2] + CAPTION)
     overview = min((total - CAPTION) * gt.shape[1] / gt.shape[0], 2.5 * WIDTH)
-    figure = plt.figure(figsize=(overview + columns * WIDTH + 0.3, total + 0.1), layout="constrained")
+    figure = Figure(figsize=(overview + columns * WIDTH + 0.3, total + 0.1), layout="constrained")
     grid = figure.add_gridspec(rows, columns + 1, width_ratios=[overview, *[WIDTH] * columns])
     ax = figure.add_subplot(grid[:, 0])
     show(ax, gt[..., ::-1], plain(name))

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch.utils.benchmark import Timer
 
 from ..compat.registration import build
 from ..data.images import DataError
 from ..inference.prepared import Prepared
-from ..training.report import plt, save
+from ..training.report import save
 from .complexity import SIZE, count
 from .drawing import FONT, MARK
 from .networks import Options
@@ -84,7 +85,8 @@ def draw_tradeoff(found: list[Point], dataset: str, scale: int, file: Path) -> N
     if any(point.milliseconds for point in found):
         labels["milliseconds"] = f"ms at 64×64, CPU with {torch.get_num_threads()} threads"
     size = 4.4 * len(labels), 3.6
-    figure, axes = plt.subplots(1, len(labels), figsize=size, sharey=True, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(labels), sharey=True)
     for ax, (key, label) in zip(axes, labels.items()):
         _scatter(ax, [(point, getattr(point, key)) for point in found if getattr(point, key) is not None])
         ax.set_xlabel(label, fontsize=FONT)

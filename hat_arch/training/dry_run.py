@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import math
+import traceback
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -18,15 +19,22 @@ from typing import Any
 
 import torch
 from basicsr.utils import logger as basicsr_logger
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import nn
 
 from .. import config
+from ..compat.registration import registered
 from ..config import shipped_options
+from ..config.files import absent_weights, build_for_shapes, without_absent_weights
 from ..config.keys import networks
 from ..config.reading import Options
+from ..config.source import reads
+from ..config.vgg import is_vgg, untrained_vgg
 from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.stand_ins import stand_in
+from ..utils.errors import UserError, in_one_line
 from . import pipeline
-from .run import TrainingRun
+from .run import Stopped, TrainingRun
 
 LEAST_PATCH = 16  # pixels of LR
 VALIDATED = (20, 14)  # pixels of LR: no whole windows
@@ -51,11 +59,34 @@ def dry_run(file: str | Path, is_train: bool, overrides: Sequence[str] = ()) -> 
     """
     absent: list[Path] = []
     opt = config.load(file, is_train, overrides, absent)
-    with TemporaryDirectory(prefix="basicsr_dry_run_") as folder, _quiet():
+    if videos := [dataset["type"] for dataset in opt["datasets"].values() if _is_video(dataset)]:
+        tried = f"nothing but the checks: no videos can be made up for {videos[0]}"
+        return "\n".join(_summary(Path(file), opt, tried, None, absent))
+    with TemporaryDirectory(prefix="basicsr_dry_run_") as folder, _quiet(), _missing_vgg(absent):
         small = reduced(opt, Path(folder), absent)
         run = TrainingRun(small, dry=True)
-        (pipeline.train if is_train else pipeline.test)(small, ["-opt", str(file)], Path(folder), run)
-    return "\n".join(_summary(Path(file), opt, small, run.model, absent))
+        try:
+            (pipeline.train if is_train else pipeline.test)(small, ["-opt", str(file)], Path(folder), run)
+        except (UserError, Stopped):
+            raise
+        except Exception as error:  # of a foreign network, model, data set, loss or metric
+            raise UserError(f"{file}: {_where(opt, error)} fails: {in_one_line(error)}") from error
+    return "\n".join(_summary(Path(file), opt, _tried(small, run.model), run.model, absent))
+
+
+def _is_video(dataset: Options) -> bool:
+    return "num_frame" in reads(registered(DATASET_REGISTRY, dataset["type"])).keys
+
+
+def _missing_vgg(absent: list[Path]) -> contextlib.AbstractContextManager[object]:
+    """Lets perceptual losses do with an untrained VGG, if the weights of a trained one are not there."""
+    return untrained_vgg() if any(map(is_vgg, absent)) else contextlib.nullcontext()
+
+
+def _where(opt: Options, error: Exception) -> str:
+    """The network and model that an error came from, and the line of code."""
+    line = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{opt['network_g']['type']} under {opt['model_type']} ({Path(line.filename).name}:{line.lineno})"
 
 
 def reduced(opt: Options, folder: Path, absent: list[Path]) -> Options:
@@ -65,14 +96,18 @@ def reduced(opt: Options, folder: Path, absent: list[Path]) -> Options:
         if key == "resume_state" or (key.startswith("pretrain_") and value is not None and Path(value) in absent):
             small["path"][key] = None
     for phase, dataset in small["datasets"].items():
-        size = _validated(opt)
+        size, scale = _validated(opt), opt.get("scale", 1)
         if phase == "train":
             if dataset.get("gt_size"):
                 dataset["gt_size"] = _gt_size(opt)
-                size = (dataset["gt_size"] // opt["scale"] + 4,) * 2
+                size = (dataset["gt_size"] // scale + 4,) * 2
             dataset.update(batch_size_per_gpu=1, num_worker_per_gpu=min(1, dataset["num_worker_per_gpu"]))
             dataset["dataset_enlarge_ratio"] = 1
-        small["datasets"][phase] = stand_in(dataset, folder / phase, opt["scale"], size)
+        small["datasets"][phase] = stand_in(dataset, folder / phase, scale, size)
+    for name, network in networks(small).items():
+        small[name] = without_absent_weights(network)
+    small |= {"gt_size": _gt_size(opt)} if "gt_size" in opt else {}
+    small |= {"queue_size": 1} if "queue_size" in opt else {}  # of the pairs that Real-ESRGAN's models mix
     if "train" in small:
         small["train"]["total_iter"] = 1
         small["logger"].update(use_tb_logger=False, wandb=None)
@@ -83,53 +118,60 @@ def reduced(opt: Options, folder: Path, absent: list[Path]) -> Options:
 
 def _gt_size(opt: Options) -> int:
     """Side of the GT patches: one window of the network; as given if there is a discriminator, which has its own."""
-    given = opt["datasets"]["train"]["gt_size"]
+    given = opt["datasets"]["train"].get("gt_size") or opt["gt_size"]
     if len(networks(opt)) > 1:
         return given
     window = opt["network_g"].get("window_size", 1)
-    return min(given, math.ceil(LEAST_PATCH / window) * window * opt["scale"])
+    return min(given, math.ceil(LEAST_PATCH / window) * window * opt.get("scale", 1))
 
 
 def _validated(opt: Options) -> tuple[int, int]:
     metrics = (opt.get("val") or {}).get("metrics") or {}
     if any(metric["type"] == "calculate_niqe" for metric in metrics.values()):
-        return (math.ceil(NIQE_SIDE / opt["scale"]),) * 2
+        return (math.ceil(NIQE_SIDE / opt.get("scale", 1)),) * 2
     return VALIDATED
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without BasicSR's log, but for warnings; its log file, in the temporary folder, is closed in the end."""
-    logging.disable(logging.INFO)
+    """Without BasicSR's log, but for warnings; its log file, in the temporary folder, is closed in the end.
+
+    A log that was open before stays open.
+    """
+    logger, disabled = logging.getLogger("basicsr"), logging.root.manager.disable
+    before, known = list(logger.handlers), "basicsr" in basicsr_logger.initialized_logger
+    logging.disable(max(logging.INFO, disabled))
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        logging.disable(logging.NOTSET)
-        logger = logging.getLogger("basicsr")
-        for handler in list(logger.handlers):
+        logging.disable(disabled)
+        for handler in [handler for handler in logger.handlers if handler not in before]:
             logger.removeHandler(handler)
             handler.close()
-        basicsr_logger.initialized_logger.pop("basicsr", None)
+        if not known:
+            basicsr_logger.initialized_logger.pop("basicsr", None)
 
 
 # what it says
 
 
-def _summary(file: Path, opt: Options, small: Options, model: Any, absent: list[Path]) -> list[str]:
-    network = f"{opt['network_g']['type']} x{opt['scale']}, {_count(model):,} parameters"
-    rows = [("network", network), *_weights(file, opt, absent)]
+def _summary(file: Path, opt: Options, tried: str, model: Any, absent: list[Path]) -> list[str]:
+    scale = f" x{opt['scale']}" if "scale" in opt else ""
+    count = sum(weights.numel() for weights in _network(opt, model).parameters())
+    rows = [("network", f"{opt['network_g']['type']}{scale}, {count:,} parameters"), *_weights(file, opt, absent)]
     if "train" in opt:
-        rows += [("training", _training(opt)), ("memory", _memory(model))]
+        rows += [("training", _training(opt)), *([("memory", _memory(model))] if model else [])]
     commands: dict[str, None] = {}  # in their order
     for phase, dataset in opt["datasets"].items():
-        roots = [root for key in dataset if key.startswith("dataroot") for root in _as_list(dataset[key])]
+        named = [key for key in dataset if key.startswith(("dataroot", "meta_info"))]
+        roots = [root for key in named for root in _as_list(dataset[key])]
         missing = [root for root in roots if Path(root).expanduser() in absent]
         commands |= {MAKE[part]: None for root in missing for part in Path(root).parts if part in MAKE}
         label = "missing: " if missing else ""
         rows.append((phase, f"{dataset['name']}, {dataset['type']}; {label}{', '.join(missing or roots)}"))
     rows += [("" if n else "to make", command) for n, command in enumerate(commands)]
-    rows.append(("tried", _tried(small, model)))
+    rows.append(("tried", tried))
     width = max(len(name) for name, _ in rows) + 2
     return [f"{file}, dry run", *(f"  {name:{width}}{text}" for name, text in rows), "OK"]
 
@@ -138,12 +180,15 @@ def _as_list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value] if value is not None else []
 
 
-def _count(model: Any) -> int:
-    return sum(parameter.numel() for parameter in model.get_bare_model(model.net_g).parameters())
+def _network(opt: Options, model: Any) -> nn.Module:
+    return model.get_bare_model(model.net_g) if model else build_for_shapes(without_absent_weights(opt["network_g"]))
 
 
 def _weights(file: Path, opt: Options, absent: list[Path]) -> list[tuple[str, str]]:
-    rows = []
+    url = "https://download.pytorch.org/models"
+    rows = [("weights", f"missing: {path}, of a perceptual loss: {url}/{path.name}") for path in absent if is_vgg(path)]
+    for section in networks(opt).values():
+        rows += [("weights", f"missing: {section[argument]}") for argument in absent_weights(section)]
     for path in (Path(value) for key, value in opt["path"].items() if key.startswith("pretrain_") and value):
         maker = shipped_options.find(file.parent / f"{path.parent.parent.name}.yml")
         if path not in absent:

@@ -36,14 +36,14 @@ class HATModel(SavingModel, ValidatingModel):
     * Options under ``train:`` (see `hat_arch.config.schema.Train`): ``precision``, ``accumulate``, ``compile``,
       ``channels_last``, ``clip_grad_norm``, ``max_bad_steps``.
     * ``train: optim_g: type`` may name any optimizer of `torch.optim`.
-    * ``train: fft_opt`` names a loss that is added to ``pixel_opt``'s, such as `hat_arch.training.losses.FFTLoss`.
+    * ``train: fft_opt`` names a loss that is added to ``pixel_opt``'s, such as `losses.SpectralL1Loss`.
     * Steps whose loss or gradient is not finite are passed over and counted.
 
     BasicSR's loop calls, for each iteration, ``update_learning_rate``, `feed_data` and `optimize_parameters`.
     """
 
-    reads_hat_options = True
-    """For the check of option files: keys of `hat_arch.config.schema.HAT_MODEL_ONLY` have an effect."""
+    hat_sections = frozenset({"train", "val", "logger"})
+    """Sections of option files in which keys of `hat_arch.config.schema.HAT_MODEL_ONLY` have an effect."""
 
     lq: Tensor
     gt: Tensor

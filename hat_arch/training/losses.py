@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class FFTLoss(nn.Module):
+class SpectralL1Loss(nn.Module):
     """L1 distance of two images' spectra, over real and imaginary parts (MIMO-UNet, ICCV 2021, equation 10).
 
     Added to a pixel loss, with a weight of 0.05 or so, it sharpens what small networks smooth. The transform is not

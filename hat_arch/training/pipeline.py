@@ -11,6 +11,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from ..compat.registration import registered
+from ..compat.without_cuda import cuda_is_cpu
 from .run import SIGNALS, Stopped, TrainingRun
 from .seams import seams
 
@@ -35,7 +39,7 @@ def train(opt: dict[str, Any], argv: list[str], root: Path, run: TrainingRun | N
     run = run or TrainingRun(opt)
     previous = {number: signal.signal(number, run.on_signal) for number in SIGNALS}
     try:
-        with seams(opt, argv, run):
+        with seams(opt, argv, run), cuda_is_cpu(_names_cuda(opt)):
             train_pipeline(str(root))
             if run.opt["rank"] == 0 and not run.dry:
                 from . import report  # here, since it imports Matplotlib
@@ -53,7 +57,12 @@ def test(opt: dict[str, Any], argv: list[str], root: Path, run: TrainingRun | No
 
     run = run or TrainingRun(opt)
     try:
-        with seams(opt, argv, run):
+        with seams(opt, argv, run), cuda_is_cpu(_names_cuda(opt)):
             test_pipeline(str(root))
     finally:
         run.close()
+
+
+def _names_cuda(opt: dict[str, Any]) -> bool:
+    """Whether this is the CPU, and a model that may name CUDA outright, as BasicSR's do and this project's do not."""
+    return not opt["num_gpu"] and not hasattr(registered(MODEL_REGISTRY, opt["model_type"]), "hat_sections")

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import matplotlib
 import numpy as np
 import torch
 from basicsr.data import build_dataset
 from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
@@ -24,10 +24,6 @@ from ..utils.files import write_file
 from ..utils.machine import cpu_name
 from .checkpoints import versions
 from .monitor import Monitor
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 CROP = 128  # side of the shown part, in pixels of the ground truth
 
@@ -69,7 +65,8 @@ def _compare_one(sample: dict[str, Any], upscaler: Upscaler) -> Comparison:
 def draw_comparison(comparisons: list[Comparison], file: Path) -> None:
     """A row for each image (four at most): LR, bicubic, ours, GT, at the part with the most detail."""
     rows = comparisons[:4]
-    figure, axes = plt.subplots(len(rows), 4, figsize=(10, 2.7 * len(rows)), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(10, 2.7 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 4, squeeze=False)
     for row, comparison in zip(axes, rows):
         for ax, (title, part) in zip(row, comparison.parts.items()):
             ax.imshow(part, interpolation="nearest")
@@ -114,7 +111,8 @@ def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
     curves = {tag: points for tag, points in scalars(events).items() if tag.startswith(("losses/l_", "metrics/"))}
     if not curves:
         return False
-    figure, axes = plt.subplots(1, len(curves), figsize=(4.2 * len(curves), 3.2), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(4.2 * len(curves), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(curves), squeeze=False)
     for ax, (tag, points) in zip(axes[0], curves.items()):
         ax.plot([*points], [*points.values()], marker="." if len(points) < 40 else "")
         if tag.startswith("losses/"):
@@ -172,10 +170,12 @@ def plain(text: str) -> str:
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Writes a figure as PNG, whole or not at all, and closes it."""
+    """Writes a figure as PNG, whole or not at all.
+
+    No figure is made by pyplot, which would choose how all of the process draws, and open windows.
+    """
     data = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a box stands for what the font lacks
         figure.savefig(data, dpi=150, format="png")
-    plt.close(figure)
     write_file(file, data.getvalue())

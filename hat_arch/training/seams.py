@@ -26,6 +26,7 @@ import torch
 from basicsr.utils import check_resume, get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
+from ..compat.registration import registered
 from ..config.reading import Options
 from ..data.sampling import DrawSampler
 from ..utils.errors import UserError
@@ -117,7 +118,8 @@ def init_dist(launcher: str, backend: str | None = None, port: int | None = None
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # of a reducer that must copy gradients of 1x1 convolutions: nothing that a user could mend
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    torch.distributed.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"), **kwargs)
+    gpu = torch.cuda.is_available()  # files name NCCL, also for runs on the CPU
+    torch.distributed.init_process_group((backend or "nccl") if gpu else "gloo", **kwargs)
 
 
 def load_resume_state(checked: Options, opt: Options) -> Options | None:
@@ -171,7 +173,8 @@ def create_loaders(original: Callable[..., Any], run: TrainingRun, opt: Options,
     BasicSR's loader draws its workers' seed from the generator that the network draws from, so that a resumed run would
     draw other numbers. A worker that cannot send a batch leaves the training waiting forever: it is given a time limit.
     """
-    created = original(opt, logger)
+    with naming_the_key("a data set"):
+        created = original(opt, logger)
     loader, run.sampler, run.val_loaders, *_ = created
     run.batch_size = loader.batch_size * opt["world_size"]
     loader.generator = torch.Generator().manual_seed(0)
@@ -182,6 +185,15 @@ def create_loaders(original: Callable[..., Any], run: TrainingRun, opt: Options,
             loader.multiprocessing_context = "fork"  # workers begin at once, and know what --plugin has imported
         loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
     return created
+
+
+@contextlib.contextmanager
+def naming_the_key(reader: str) -> Iterator[None]:
+    """Raises `UserError` where a class does not find a key of the option file that it needs."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{reader} needs the key {error}, which the option file lacks") from error
 
 
 def require_sockets() -> None:
@@ -240,10 +252,11 @@ def next_prefetched(self: Any) -> Any:
 
 def build_model(run: TrainingRun, opt: Options) -> Any:
     """BasicSR's function; gives the model the run that it is to follow."""
-    cls = MODEL_REGISTRY.get(opt["model_type"])
+    cls = registered(MODEL_REGISTRY, opt["model_type"])
     if not hasattr(cls, "follow"):
         cls = type(cls.__name__, (FollowsRun, cls), {})
-    model = cls(deepcopy(opt))
+    with naming_the_key(opt["model_type"]):
+        model = cls(deepcopy(opt))
     get_root_logger().info(f"Model [{cls.__name__}] is created.")
     model.follow(run)
     run.begin(model)

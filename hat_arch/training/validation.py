@@ -15,6 +15,7 @@ from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Subset
 
 from ..data.resize import imresize
+from ..inference.padded_tiles import in_padded_tiles
 from ..inference.upscaler import Upscaler
 from .random_state import same_random_numbers_after
 
@@ -47,7 +48,11 @@ class ValidatingModel(SRModel):
 
     def test(self) -> None:
         """Runs the network (its EMA, if there is one) on ``self.lq`` and sets ``self.output``."""
-        self.output = self.upscaler(self.lq)
+        if tile := self.opt.get("tile"):
+            multiple, scale = self.upscaler.multiple, self.upscaler.scale
+            self.output = in_padded_tiles(self.upscaler, self.lq, scale, **tile, multiple=multiple)
+        else:
+            self.output = self.upscaler(self.lq)
 
     @cached_property
     def upscaler(self) -> Upscaler:

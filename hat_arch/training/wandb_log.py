@@ -36,6 +36,7 @@ def start(opt: dict[str, Any]) -> None:
         with same_random_numbers_after():
             run = wandb.init(
                 project=wanted["project"],
+                **({"entity": wanted["entity"]} if wanted.get("entity") else {}),
                 name=opt["name"],
                 id=known,
                 resume="allow" if known else None,

@@ -12,7 +12,7 @@ from hat_arch.compat.registration import register
 # isort: split
 # After hat_arch, which makes BasicSR importable.
 from basicsr.archs import build_network
-from basicsr.utils.registry import Registry
+from basicsr.utils.registry import DATASET_REGISTRY, Registry
 
 ONCE = """
 from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
@@ -70,3 +70,11 @@ def test_two_packages_cannot_share_a_name():
     with pytest.raises(ImportError, match=r"one\.nets .*arch named 'HAT'.* two\.nets "):
         register(registry, named("HAT", "two.nets"))
     assert registry.get("HAT") is first
+
+
+def test_another_package_may_register_a_data_set_under_a_name_of_basicsrs(monkeypatch):
+    assert DATASET_REGISTRY.get("RealESRGANDataset") is hat_arch.RealESRGANDataset
+    monkeypatch.setattr(DATASET_REGISTRY, "_obj_map", dict(DATASET_REGISTRY._obj_map))
+    theirs = named("RealESRGANDataset", "another")
+    DATASET_REGISTRY.register(theirs)
+    assert DATASET_REGISTRY.get("RealESRGANDataset") is theirs

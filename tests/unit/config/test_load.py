@@ -64,7 +64,28 @@ WRONG = [
     ("path.pretrain_network_g", "no.pth", r"'no\.pth'"),
     ("path.resume_state", "no.state", r"'no\.state'"),
     ("logger.keep_best", ["Set5/psnr"], "Set5/psnr"),
-    ("tile", {"tile_size": 256, "tile_pad": 16}, "tile: 288, tile_overlap: 32"),
+    ("tile", {"tile_size": 256}, "missing"),
+    ("tile", {"tile_size": 256, "tile_pad": 16, "tile_pads": 3}, "'tile_pad'"),
+    ("dist_params", {"bakend": "nccl"}, "'backend'"),
+    ("ema_decay", 0.9, "belongs below train"),
+    ("train.print_freq", 3, "belongs below logger"),
+    ("val.total_iter", 3, "belongs below train"),
+    ("name", "a/b", "folder"),
+    ("name", "..", "folder"),
+    ("name", "", "folder"),
+    ("name", "/a", "folder"),
+    ("datasets.val.name", "../x", "folder"),
+    ("val.suffix", "a/b", "folder"),
+    ("datasets.train.dataroot_gt", ["a", "b"], "text"),
+    ("train.gan_opt", {"type": "GANLoss", "gan_type": "vanilla"}, "RealHATGANModel"),
+    ("network_d", {"type": "UNetDiscriminatorSN", "num_in_ch": 3}, "RealHATGANModel"),
+    ("path.pretrain_model_g", None, "pretrain_network_g"),
+    ("datasets.train.use_flip", True, "use_hflip"),
+    ("gpu_ids", [0], "num_gpu"),
+    ("model_type", "BasicVSRModel", "VideoRecurrentModel"),
+    ("model_type", "SRGANModel", "network_d"),
+    ("network_g.scale", 2, "unknown"),
+    ("scale", GONE, "missing"),
 ]
 
 
@@ -76,7 +97,7 @@ def test_a_wrong_option_is_named(options, write_options, key, value, words):
         config.load(file, is_train=True)
     text = str(error.value)
     section, _, last = key.rpartition(".")
-    named = rf"{re.escape(section)}(\.{last}[\w.]*)?" if section else last
+    named = rf"{re.escape(section)}(\.{last}[\w.]*)?" if section else rf"{last}(\.\w+)?"
     assert re.match(rf"{re.escape(str(file))}(:\d+)?: {named}: .*{words}", text), text
     assert len(text.splitlines()) <= 3
 
@@ -116,6 +137,37 @@ def test_a_file_that_is_no_option_file_is_refused(tmp_path, text, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
         config.load(file, is_train=True)
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("section", ["path", "logger", "val", "datasets", "train", "network_g", "scale"])
+def test_an_empty_key_is_no_key(options, write_options, section):
+    options[section] = None
+    file = write_options(options)
+    if section in ("path", "logger", "val"):
+        assert config.load(file, is_train=True).get(section) is not None or section == "val"
+    else:
+        with pytest.raises(ConfigError, match=rf"tiny\.yml:\d+: {section}: is missing"):
+            config.load(file, is_train=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.toml", "x = 1", "neosr"),
+        ("a.yml", '# first\n\nname = "train"\nmodel_type = "image"\n[datasets.train]\ntype = "paired"\n', "neosr"),
+        ("a.yml", "[datasets.train]\ntype = 3\n", "neosr"),
+        ("a.yml", "name: a\nscale: 4\nuse_amp: true\n", "traiNNer-redux"),
+        ("a.yml", "name: a\nscale: 4\ntrain:\n  losses:\n    - type: l1loss\n", "traiNNer-redux"),
+        ("a.json", '{"task": "sr", "netG": {"net_type": "swinir"}}', "KAIR"),
+        ("a.yml", "name: a\ndistortion: sr\nnetwork_G: {}\n", "MMSR"),
+    ],
+)
+def test_an_option_file_of_another_program_is_told_by_name(write_options, name, text, words):
+    file = write_options(text, name)
+    with pytest.raises(ConfigError) as error:
+        config.load(file, is_train=True)
+    line = str(error.value)
+    assert line.startswith(f"{file}: ") and words in line and "basicsr options copy" in line and "\n" not in line
 
 
 def test_numbers_in_scientific_notation_are_numbers(write_options):
@@ -181,6 +233,19 @@ def test_weights_must_fit_the_network(options, write_options, tmp_path, monkeypa
     assert not (tmp_path / "owned").exists()
 
 
+def test_weights_may_be_named_as_models_are(options, write_options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HAT_ARCH_MODELS", str(tmp_path / "cache"))
+    options["path"]["pretrain_network_g"] = "HAT_SRx4"
+    with pytest.raises(ConfigError, match=r"pretrain_network_g: no model 'HAT_SRx4'[^\n]*\n.*models get HAT_SRx4"):
+        config.load(write_options(options), is_train=True)
+    (tmp_path / "cache").mkdir()
+    arguments = {key: value for key, value in options["network_g"].items() if key != "type"}
+    torch.save({"params_ema": HAT(**arguments).state_dict()}, tmp_path / "cache/HAT_SRx4.pth")
+    opt = config.load(write_options(options), is_train=True)
+    assert opt["path"]["pretrain_network_g"] == str(tmp_path / "cache/HAT_SRx4.pth")
+
+
 NETWORKS = {
     "HAT": {"embed_dim": 12, "depths": [2], "num_heads": [2], "squeeze_factor": 4, "drop_path_rate": 0.1, "ape": True},
     "MSRResNet": {"num_feat": 4, "num_block": 1},
@@ -242,7 +307,7 @@ def test_without_a_gpu_training_runs_on_the_cpu_and_says_so(options, write_optio
     assert "no GPU" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["ESRGANModel", "SRGANModel", "RealESRNetModel", "SwinIRModel"])
+@pytest.mark.parametrize("name", ["ESRGANModel", "SRGANModel", "SwinIRModel"])
 def test_keys_that_basicsr_models_read_are_known(options, write_options, name):
     options["model_type"] = name
     options["logger"] = {}
@@ -252,7 +317,4 @@ def test_keys_that_basicsr_models_read_are_known(options, write_options, name):
         options["train"]["gan_opt"] = {"type": "GANLoss", "gan_type": "vanilla"}
         options["train"]["net_d_iters"] = 1
         options["path"]["pretrain_network_d"] = None
-    if name == "RealESRNetModel":
-        options["gt_usm"] = True
-        options["queue_size"] = 180
     config.load(write_options(options), is_train=True)

@@ -262,3 +262,19 @@ def test_folders_in_folders_and_names_with_a_scale_pair(folders, tmp_path):
                 (tmp_path / which / "sub" / f"{file.stem}{end}.png").write_bytes(file.read_bytes())
     nested, flat = make(tmp_path, filename_tmpl="{}x4"), make(folders)
     assert len(nested) == COUNT and all(torch.equal(nested[n]["lq"], flat[n]["lq"]) for n in range(2 * COUNT))
+
+
+@pytest.mark.parametrize("kind", ["SeededPairedDataset", "PairedImageDataset"])
+@pytest.mark.parametrize(("ratio", "replicas"), [(1, 1), (3, 2)])
+def test_without_shuffling_images_come_in_their_order(folders, kind, ratio, replicas):
+    dataset = make(folders, type=kind, use_shuffle=False)
+    samplers = [DrawSampler(dataset, replicas, rank, ratio) for rank in range(replicas)]
+    for epoch_number in (0, 4):
+        for sampler in samplers:
+            sampler.set_epoch(epoch_number)
+        drawn = [index % COUNT for together in zip(*samplers) for index in together]
+        assert drawn == [n % COUNT for n in range(COUNT * ratio)]
+    as_ever = make(folders, type=kind)
+    for rank in range(replicas):
+        sampler, shuffled = (kind(as_ever, replicas, rank, ratio) for kind in (DrawSampler, EnlargedSampler))
+        assert [index % COUNT for index in sampler] == list(shuffled)

@@ -10,7 +10,6 @@ import pytest
 import torch
 import yaml
 from basicsr.metrics import calculate_psnr, calculate_ssim
-from matplotlib import pyplot as plt
 from tiny import TINY_HAT
 
 from hat_arch import cli
@@ -61,7 +60,6 @@ def test_the_best_is_bold(pair, make, tmp_path, monkeypatch):
     monkeypatch.setattr(comparison_strip, "save", lambda fig, file: drawn.append(fig))
     comparison_strip.draw_strip("picture", pair[0], BOX, found, tmp_path / "x.png")
     captions = {ax.get_xlabel().split("\n")[0]: ax.get_xlabel() for ax in drawn[0].axes}
-    plt.close(drawn[0])
     assert list(captions) == ["picture", "LR", "bicubic", "a", "b", "GT"]
     best = max((p for p in found if p.psnr), key=lambda p: p.psnr)
     assert [name for name, text in captions.items() if rf"\mathbf{{{best.psnr:.2f}}}" in text] == [best.name]

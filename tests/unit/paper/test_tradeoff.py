@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import cv2
 import pytest
-from matplotlib import pyplot as plt
 from tiny import TINY_HAT
 
 from hat_arch import cli
@@ -56,7 +55,6 @@ def test_names_do_not_overlap(dataset, tmp_path, monkeypatch):
         boxes = [t.get_window_extent() for t in ax.texts]
         assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
         assert all(ax.bbox.xmin < b.xmin and b.xmax < ax.bbox.xmax for b in boxes)
-    plt.close(fig)
 
 
 def test_tradeoff_command(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
+import official
 import pytest
 import torch
 import yaml
 from basicsr.data import build_dataset
+from basicsr.utils.registry import ARCH_REGISTRY
 from tiny import TINY_HAT
 
 from hat_arch import HAT, cli, config
@@ -21,6 +24,7 @@ from hat_arch.config import shipped_options
 from hat_arch.data.stand_ins import stand_in
 from hat_arch.training import checkpoints, dry_run, wandb_log
 from hat_arch.training.hat_model import HATModel
+from hat_arch.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +67,50 @@ def test_option_files_run(name, parameters):
     assert lines[-1] == "OK"
     assert lines[1].endswith(f", {parameters} parameters")
     assert any("missing: datasets/" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (official.hat_training, "l_pix"),
+        (official.hat_tiles, "a validation (LR 20x14)"),
+        (official.hat_real_test, "a validation (LR 20x14)"),
+        (official.real_mse, "l_pix"),
+        (official.real_gan, "l_g_percep"),
+        (official.realesrgan_pairs, "l_g_gan"),
+        (official.rcan_test, "a validation"),
+        (official.edvr, "no videos can be made up for REDSDataset"),
+        (official.basicvsr, "no videos can be made up for REDSRecurrentDataset"),
+        (official.basicvsr_test, "no videos"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_option_files_of_others_run(make, words, write_options, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
+    said = dry_run.dry_run(write_options(make()), make in official.TRAINING)
+    assert said.endswith("\nOK") and words in said
+    if make in (official.real_gan, official.realesrgan_pairs):
+        assert re.search(r"missing: experiments/pretrained_models/(vgg19-\w+\.pth), .*https://.*/\1", said)
+    if make is official.basicvsr:
+        assert f"missing: {official.SPYNET}" in said and "REDS_GT.txt" in said
+
+
+def test_what_a_foreign_network_raises_is_a_line(without_data, write_options, monkeypatch):
+    class Fails(torch.nn.Conv2d):
+        def __init__(self, upscale: int = 4) -> None:
+            super().__init__(3, 3, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise IndexError("no such\nlayer")
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "Fails", Fails)
+    without_data["network_g"] = {"type": "Fails"}
+    file = write_options(without_data)
+    with pytest.raises(UserError) as error:
+        dry_run.dry_run(file, True)
+    line = str(error.value)
+    assert line.startswith(f"{file}: Fails under HATModel (test_dry_run.py:")
+    assert line.endswith("fails: IndexError: no such layer")
 
 
 def test_says_what_is_missing_and_how_to_make_it():
@@ -111,7 +159,8 @@ def test_data_and_weights_that_are_there(options, write_options, tmp_path):
         ("train:total_iters", "4", "unknown key; did you mean 'total_iter'"),
         ("datasets:train:gt_size", "33", "not a multiple of scale 4"),
         ("path:pretrain_network_g", "damaged.pth", "cannot be read as weights"),
-        ("network_g:depths", "2", "cannot be built"),
+        ("network_g:depths", "2", "network_g.depths: should be"),
+        ("network_g:num_heads", "[5]", "cannot be built"),
     ],
 )
 def test_mistakes_are_errors_as_ever(without_data, write_options, tmp_path, capsys, key, value, complaint):

@@ -81,7 +81,7 @@ def step(model, iteration=1, data=None):
 
 
 def test_a_loss_on_spectra_is_added_and_logged(build):
-    model, plain = build(fft_opt={"type": "FFTLoss", "loss_weight": 0.5}), build(fft_opt=None)
+    model, plain = build(fft_opt={"type": "SpectralL1Loss", "loss_weight": 0.5}), build(fft_opt=None)
     losses = step(model)
     assert losses["l_pix"] == step(plain)["l_pix"] and losses["l_fft"] > 0 and "l_fft" not in plain.log_dict
     gradients = [next(iter(m.net_g.parameters())).grad for m in (model, plain)]

@@ -10,6 +10,7 @@ import torch
 from basicsr.models import build_model
 
 from hat_arch import HAT, config
+from hat_arch.inference.padded_tiles import in_padded_tiles
 from hat_arch.inference.upscaler import Upscaler
 
 
@@ -103,8 +104,13 @@ def test_models_that_would_ignore_it_refuse_it(options, write_options):
     assert "val.tile: is for model_type HATModel, not SRModel" in problems(options, write_options)
 
 
-def test_the_official_section_is_answered_with_what_to_write(options, write_options):
-    options["tile"] = {"tile_size": 256, "tile_pad": 16}
-    text = problems(options, write_options)
-    assert text.endswith("here the same is, below val: tile: 288, tile_overlap: 32, tile_blend: false")
-    assert "tile: is of the official HAT's option files" in text
+def test_the_official_section_gives_its_tiles(model, options):
+    options["tile"] = {"tile_size": 12, "tile_pad": 4}
+    built = model()
+    built.lq = torch.rand(1, 3, 21, 30)
+    built.test()
+    with torch.no_grad():
+        wanted = in_padded_tiles(built.net_g_ema.eval(), built.lq, 4, 12, 4, multiple=4)
+    torch.testing.assert_close(built.output, wanted)
+    whole = Upscaler(built.net_g_ema, 4, multiple=4, tile="whole")(built.lq)
+    assert not torch.allclose(built.output, whole)
