@@ -120,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
         return _foretell(plan, upscalers[0], wish)
     outcome = files.upscale_files(upscalers, plan.jobs, wish)
     there = f", {outcome.there_already:,} were there (--overwrite makes them again)" if outcome.there_already else ""
+    if there and not args.out and len(inputs) == 1 and out and Path(out).is_file():
+        there += f"; to enlarge {out} itself too, name the output by -o"
     images = "image" if outcome.written == 1 else "images"
     how = f" by {model.name}, ×{model.scale}, and resized" if wish.scale else ""
     streams = any(job.standard_output for job in plan.jobs)

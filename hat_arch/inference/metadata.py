@@ -134,6 +134,6 @@ def of_larger(metadata: Metadata, height: int, width: int, origin: str | None) -
             if WIDTH in inner:
                 exif.get_ifd(ifd).update({WIDTH: width, HEIGHT: height})
     before = str(exif.get(SOFTWARE, "")).strip("\0 ")
-    exif[SOFTWARE] = f"{before}; {origin}" if before and origin not in before else origin
+    exif[SOFTWARE] = before if origin in before else "; ".join(filter(None, (before, origin)))
     text = {**metadata.text, "Software": str(exif[SOFTWARE])}
     return replace(metadata, exif=exif, text=text)

@@ -126,10 +126,11 @@ def _target_file(out: str | None, one_file: bool, named: list[Path]) -> Path | N
         if formats.format_of(path):
             raise DataError(f"{out}: is named as an image; {what} need a folder (end it with / if that is meant)")
         return None
-    known = formats.format_of(path) or (_video_format(path) if named[0].suffix.lower() in VIDEOS else None)
-    if out != STANDARD and not known:
-        kinds = ", ".join(formats.SUFFIXES)
-        raise DataError(f"{out}: is not named as one of the formats {kinds}; a folder's name ends with /")
+    is_video = named[0].suffix.lower() in VIDEOS
+    kinds = video.CONTAINERS if is_video else formats.SUFFIXES
+    known = _video_format(path) if is_video else formats.format_of(path) or out == STANDARD
+    if not known:
+        raise DataError(f"{out}: is not named as one of the formats {', '.join(kinds)}; a folder's name ends with /")
     return path
 
 

@@ -123,6 +123,13 @@ def test_what_cannot_be_used_is_named_and_passed_over(hat, run, tmp_path):
     assert np.array_equal(cv2.imread("large/opaque.png"), cv2.imread("large/a.png"))
 
 
+def test_the_last_of_several_names_is_the_output_and_stays_if_it_is_there(hat, run, tmp_path):
+    before = (tmp_path / "photos/b.jpg").read_bytes()
+    code, out, _ = run("photos/a.png", "photos/b.jpg")
+    assert code == 0 and out.startswith("0 images") and "photos/b.jpg itself too, name the output by -o" in out
+    assert (tmp_path / "photos/b.jpg").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("args", "made"),
     [

@@ -19,6 +19,7 @@ def here(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (6, 4)).save(tmp_path / name)
     (tmp_path / "photos/notes.txt").write_text("no image")
+    (tmp_path / "photos/film.mp4").write_text("no video")
     return tmp_path
 
 
@@ -94,7 +95,7 @@ def test_animations_and_pages_stay_what_they_are(here, format, suffix):
 def test_what_else_lies_in_a_folder_is_told(here):
     (here / "photos/raw.CR2").write_bytes(b"")
     found = made("photos", out="large")[1]
-    assert found.passed_over == {".txt": 1}
+    assert found.passed_over == {".txt": 1, ".mp4": 1}
     assert len(found.bad) == 1 and found.bad[0].startswith("photos/raw.CR2: ")
 
 
@@ -115,6 +116,9 @@ def test_a_folder_without_permission_is_named(here):
         (["photos"], "elsewhere/d.png", None, "elsewhere/d.png: is not a folder"),
         (["photos"], "big.png", None, "big.png: is named as an image"),
         (["photos/a.png"], "big.xyz", None, "big.xyz: is not named as one of"),
+        (["photos/film.mp4"], "big.png", None, "big.png: is not named as one of the formats mp4"),
+        (["photos/film.mp4"], "-", None, "-: is not named as one of the formats mp4"),
+        (["photos/a.png"], "big.mp4", None, "big.mp4: is not named as one of the formats png"),
         (["photos/a.png"], "big.jpg", "png", "big.jpg: is not named as --format png"),
         (["photos/a.png", "photos/b.JPG"], "-", None, "-: standard output takes one"),
         (["-", "photos/a.png"], None, None, "-: say where"),
