@@ -26,7 +26,7 @@ setup(
     packages=find_packages(include=["hat_arch", "hat_arch.*"]),
     package_dir={"": "."},  # said outright, `pip install -e .` is a plain path file and has nothing to warn of
     py_modules=["basicsr_command"],
-    package_data={"hat_arch": ["py.typed", "paper/*.yml"]},
+    package_data={"hat_arch": ["py.typed", "paper/*.yml", "weights/*.yml", "weights/models/*"]},
     python_requires=">=3.10,<3.15",
     install_requires=[
         "basicsr>=1.4.2,<1.5",
@@ -47,9 +47,12 @@ setup(
         "filelock>=3.13",
         "pillow>=10.3",
         "safetensors>=0.4.3",
+        "requests>=2.28",  # downloads of models; BasicSR needs it too
     ],
     extras_require={
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT
+        "video": ["av>=14"],  # basicsr upscale of videos
+        "heic": ["pillow-heif>=0.18"],
         "paper": ["pyiqa>=0.1.10"],  # LPIPS and DISTS of the tables
         "test": [
             "pytest>=8",

@@ -12,7 +12,6 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from .archs.hat_arch import HAT  # noqa: E402
 from .archs.multi_task_arch import MultiTaskHAT  # noqa: E402
-from .archs.presets import hat, hat_l, hat_s  # noqa: E402
 from .compat.registration import register, replace  # noqa: E402
 from .data.bicubic_dataset import BicubicLRDataset, ImageNetPairedDataset  # noqa: E402
 from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
@@ -23,6 +22,7 @@ from .training.hat_model import HATModel  # noqa: E402
 from .training.losses import SpectralL1Loss  # noqa: E402
 from .training.multi_task_model import MultiTaskHATModel  # noqa: E402
 from .training.real_world_models import RealHATGANModel, RealHATMSEModel  # noqa: E402
+from .weights.pretrained import hat, hat_l, hat_s  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [

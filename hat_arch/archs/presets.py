@@ -1,10 +1,8 @@
-"""The networks of the paper by name: `hat_s`, `hat` and `hat_l` (HAT paper, section 4.1)."""
+"""The arguments of the networks of the paper by name (HAT paper, section 4.1)."""
 
 from __future__ import annotations
 
 from typing import Any
-
-from .hat_arch import HAT
 
 HAT_OPTIONS: dict[str, Any] = {
     "upscale": 4,
@@ -31,23 +29,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     "HAT-L": {**HAT_OPTIONS, "depths": [6] * 12, "num_heads": [6] * 12},
 }
 """Arguments of `HAT` at ×4 by the paper's names."""
-
-
-def hat_s(upscale: int = 4, **options: Any) -> HAT:
-    """HAT-S, 9.6M parameters at ×4, with fresh weights.
-
-    Args:
-        upscale: 1, 2, 3, 4 or 8.
-        options: arguments of `HAT` in place of the preset's.
-    """
-    return HAT(**{**PRESETS["HAT-S"], "upscale": upscale, **options})
-
-
-def hat(upscale: int = 4, **options: Any) -> HAT:
-    """HAT, 20.8M parameters at ×4, with fresh weights. Arguments as for `hat_s`."""
-    return HAT(**{**PRESETS["HAT"], "upscale": upscale, **options})
-
-
-def hat_l(upscale: int = 4, **options: Any) -> HAT:
-    """HAT-L, 40.8M parameters at ×4, with fresh weights. Arguments as for `hat_s`."""
-    return HAT(**{**PRESETS["HAT-L"], "upscale": upscale, **options})

@@ -6,6 +6,7 @@ The modules import no library at their top, so that help and mistakes are answer
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import select
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 from ..utils import allocator
 from ..utils.errors import UserError
 from ..utils.files import FULL
-from . import bench, data, info, options, paper, report, run, upscale
+from . import bench, data, info, models, options, paper, report, run, upscale
 from .parser import Parser
 
 USER_ERROR = 2
@@ -42,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, upscale, report, data, options, paper, info, bench):
+    for module in (run, upscale, models, report, data, options, paper, info, bench):
         module.add_parser(commands)
     return parser
 
@@ -73,6 +74,8 @@ def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] |
         told how, 130 stopped by Ctrl-C, 141 the reader of its output (``| head``) has gone.
     """
     after_stop = ""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # of what the terminal's encoding lacks, such as × in ASCII
     try:
         args = build_parser().parse_args(argv)
         after_stop = getattr(args, "after_stop", "")

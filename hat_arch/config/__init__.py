@@ -50,6 +50,7 @@ def load(
     keys.check_needed(opt, problems)
     keys.check_effect(opt, problems)
     files.check_datasets(opt, is_train, problems)
+    files.find_models(opt, problems)
     problems.raise_if_any()
     if build_networks:
         trials.check_recipe(opt, problems)

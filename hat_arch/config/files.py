@@ -12,7 +12,8 @@ from torch import nn
 from ..compat.registration import build, registered
 from ..utils.errors import UserError, in_one_line
 from ..utils.image_list import misread_by_basicsr, read_list
-from ..weights.files import LEAST, WeightsError, fitting, read_weights
+from ..weights import named
+from ..weights.files import LEAST, WeightsError, choose_to_start_from, fitting, read_weights
 from .keys import networks
 from .problems import Key, Problems
 from .reading import Options
@@ -118,6 +119,18 @@ def _check_folder(key: Key, folder: Path, problems: Problems) -> None:
         problems.add(key, f"folder '{folder}' is empty")
 
 
+def find_models(opt: Options, problems: Problems) -> None:
+    """Puts the files of models in place of their names: ``pretrain_network_g: HAT_SRx4`` (see ``basicsr models``)."""
+    for key, value in opt["path"].items():
+        if not key.startswith("pretrain_network_") or not value or Path(value).expanduser().is_file():
+            continue
+        if model := named.named(str(value)):
+            if path := model.path():
+                opt["path"][key] = str(path)
+            else:
+                problems.add_absent(("path", key), value, "model", f"  to have it: basicsr models get {model.name}")
+
+
 def check_networks(opt: Options, problems: Problems) -> None:
     """Networks must be buildable, enlarge by the scale, and fit their weights."""
     scale = opt.get("scale", 1)
@@ -171,22 +184,21 @@ def _check_weights(network: nn.Module, letter: str, paths: Options, problems: Pr
         return
     path = Path(file).expanduser()
     if not path.is_file():
-        problems.add_absent(key, file, "file")
+        if not named.named(str(file)):  # else `find_models` has said so
+            problems.add_absent(key, file, "file")
         return
     try:
         content = read_weights(path)
     except WeightsError as error:
         problems.add(key, f"'{file}' {error}")
         return
-    wanted = paths.get(f"param_key_{letter}") or "params"
-    if wanted not in content and "params" in content:
-        wanted = "params"
-    if wanted not in content:
-        names = ", ".join(list(content)[:4]) or "none"
-        problems.add(("path", f"param_key_{letter}"), f"'{file}' has no '{wanted}'; it has: {names}")
+    try:
+        _, weights = choose_to_start_from(content, paths.get(f"param_key_{letter}"))
+    except WeightsError as error:
+        problems.add(("path", f"param_key_{letter}"), f"'{file}' {error}")
         return
     strict = paths.get(f"strict_load_{letter}", True)
-    fit = fitting(content[wanted], network.state_dict())
+    fit = fitting(weights, network.state_dict())
     enough = len(fit.weights) >= LEAST * fit.needed
     if enough and (fit.complete or not strict):
         return

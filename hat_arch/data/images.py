@@ -154,7 +154,7 @@ def verify(data: bytes, name: object) -> Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata and large images
             if data.startswith(PNG):
-                _check_chunks(data)
+                check_png(data)
             with PillowImage.open(io.BytesIO(data)) as image:
                 header = _header(image, name)
                 _refuse_mode(image, data, name)
@@ -188,7 +188,7 @@ def _refuse_mode(image: PillowImage.Image, data: bytes, name: object) -> None:
         raise ImageError(f"{name}: holds several images; save one")
 
 
-def _check_chunks(data: bytes) -> None:
+def check_png(data: bytes) -> None:
     """Raises an `OSError` for a PNG that OpenCV would not read to its end: Pillow does not check pixels' checksums."""
     place, kind = len(PNG), b""
     while kind != b"IEND":

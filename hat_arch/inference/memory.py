@@ -66,7 +66,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: CUDA's, PyTorch's on a CPU, or Python's."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
-    words = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    words = ("DefaultCPUAllocator", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..archs.layers import pad_to_multiple
 from ..archs.strips import joined_one_by_one
 from ..utils.errors import UserError
+from ..weights.load import load
 from . import memory
 from .prepared import Prepared
 from .tiles import Span, plan, weights
@@ -50,12 +51,13 @@ class Upscaler:
     the feature maps kept elsewhere meanwhile; ``whole`` in bf16 serves instead.
 
     Args:
-        network: takes ``(B, C, H, W)`` in 0..1, returns ``(B, C, scale · H, scale · W)``. It runs in evaluation mode;
-            the modes of its modules are restored. Later changes of its weights, settings and layers are followed.
-        scale: by how much it enlarges.
+        network: the name of a model (``basicsr models``), a file of HAT's weights, or a module that takes
+            ``(B, C, H, W)`` in 0..1 and returns ``(B, C, scale · H, scale · W)``. It runs in evaluation mode; the modes
+            of its modules are restored. Later changes of its weights, settings and layers are followed.
+        scale: by how much it enlarges; by default what a HAT says of itself.
         multiple: the network gets images whose sides are multiples of it: they are mirrored at the bottom and right up
             to that, and tiles lie on its grid. For networks of attention windows it is the window size, also if they
-            pad images themselves.
+            pad images themselves; so it is by default, and 1 for networks without ``window_size``.
         tile: ``whole``; a side in pixels of the input, overlaps included; or ``auto``: whole if that fits the free
             memory, else the largest tile that does, by the network's own need, measured once on two small images.
         overlap: least number of input pixels that neighbouring tiles share (see `hat_arch.inference.tiles.plan`).
@@ -72,10 +74,10 @@ class Upscaler:
 
     def __init__(
         self,
-        network: nn.Module,
-        scale: int,
+        network: nn.Module | str | Path,
+        scale: int | None = None,
         *,
-        multiple: int = 1,
+        multiple: int | None = None,
         tile: Literal["auto", "whole"] | int = "auto",
         overlap: int = 32,
         blend: bool = True,
@@ -85,6 +87,10 @@ class Upscaler:
         compile: bool = False,
         report: Report = LOG.warning,
     ) -> None:
+        if isinstance(network, str | Path):
+            network = load(network).network
+        scale = getattr(network, "upscale", 1) if scale is None else scale
+        multiple = getattr(network, "window_size", 1) if multiple is None else multiple
         if tile not in ("auto", "whole") and (not isinstance(tile, int) or tile < 1):
             raise ValueError(f"tile is {tile!r}; it may be 'whole', 'auto', or 1 or more")
         if overlap < 0 or batch < 1 or scale < 1 or multiple < 1:

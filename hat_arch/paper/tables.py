@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ..data.benchmark_sets import BENCHMARK_SETS
+from ..weights import named
 from .ablation import LATEST, option_files
 from .networks import NETWORKS, STUDIES, Options, at_scale
 from .published import conflict, look_up
@@ -48,9 +49,12 @@ class TableRow:
     def weights(self, scale: int, folder: Path | None = None) -> list[Path]:
         """Where its weights are looked for, the first first.
 
-        ``folder`` holds released weights and runs; by default ``experiments/pretrained_models`` and ``experiments``.
+        ``folder`` holds released weights and runs; by default ``experiments/pretrained_models``, what
+        ``basicsr models get`` has fetched, and ``experiments``.
         """
         released = [(folder or PRETRAINED) / self.files[scale]] if scale in self.files else []
+        if folder is None and released and (fetched := named.cache() / self.files[scale]).is_file():
+            released.append(fetched)
         return released + [(folder or EXPERIMENTS) / run / LATEST for run in self.runs.get(scale, ())]
 
     def options(self, scale: int) -> Options:

@@ -27,7 +27,7 @@ from torch import distributed, nn
 
 from ..utils.errors import UserError
 from ..utils.files import DamagedWrite, OutOfSpace, checksum, write_file
-from ..weights.files import WeightsError, fitting, read_weights
+from ..weights.files import WeightsError, choose_to_start_from, fitting, read_weights
 from .random_state import random_states, set_random_states
 from .run import TrainingRun
 
@@ -175,14 +175,15 @@ class SavingModel(SRModel):
         logger, net = get_root_logger(), self.get_bare_model(net)
         try:
             content = read_weights(Path(load_path))
+            # BasicSR asks for params_ema too, for the moving average, whatever the option file's key is.
+            key, weights = choose_to_start_from(content, param_key if param_key in content else None)
         except WeightsError as error:
             raise WeightsError(f"{load_path}: {error}") from error
-        key = param_key if param_key in content else "params"
-        fit = fitting(content[key], net.state_dict())
+        fit = fitting(weights, net.state_dict())
         logger.info(f"Loading {key} of {load_path}: {fit.summary()}")
         for line in fit.lines():
             logger.warning(line)
-        net.load_state_dict(content[key] if strict else fit.weights, strict=strict)
+        net.load_state_dict(weights if strict else fit.weights, strict=strict)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Writes a checkpoint; ``current_iter`` -1 is the end of training: weights alone, as ``net_g_latest.pth``.

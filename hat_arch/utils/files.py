@@ -87,7 +87,15 @@ def digest(data: bytes | memoryview) -> str:
 
 def checksum(path: Path) -> str:
     """`digest` of a file's content, read 4 MiB at a time."""
-    total = hashlib.blake2b(digest_size=16)
+    return _read_into(path, hashlib.blake2b(digest_size=16))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal: how others publish checksums."""
+    return _read_into(path, hashlib.sha256())
+
+
+def _read_into(path: Path, total: hashlib._Hash | hashlib.blake2b) -> str:
     with path.open("rb") as file:
         while block := file.read(2**22):
             total.update(block)

@@ -32,18 +32,26 @@ def cpu_name() -> str:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device for ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
+    """The device of a name as PyTorch has it, such as ``cpu``, ``cuda:1``, ``mps`` or ``xpu``; ``auto``: the best.
 
     Raises:
-        UserError: CUDA was asked for and is not there.
+        UserError: there is no such device here.
     """
     import torch
 
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch sees no CUDA device here")
+    there = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.mps}
+    usable = [kind for kind, module in there.items() if module.is_available()]
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+        return torch.device((*usable, "cpu")[0])
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: is to be auto, cpu, {', '.join(there)}, or one such as cuda:1") from error
+    if device.type != "cpu" and device.type not in usable:
+        raise UserError(f"--device {name}: PyTorch sees no {device.type.upper()} device here")
+    if device.index and device.index >= there[device.type].device_count():
+        raise UserError(f"--device {name}: there are {there[device.type].device_count()} of them, from 0")
+    return device
 
 
 def environment(device: torch.device, *packages: str) -> dict[str, Any]:

@@ -2,57 +2,116 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from ..utils.errors import UserError
+from . import content
+
+Weights = dict[str, Tensor]
 
 SHOWN = 6  # names of tensors in a message
 LEAST = 0.1  # share of a network's tensors that must be in a file, else it is of another network
+KEYS = ("params_ema", "params", "state_dict", "model", "net")
+"""State dicts to take from a file, by preference: BasicSR's names, then those of other programs."""
+GENERATOR = "net_g."
+"""Before the names of a network's tensors, where a file holds a whole model, discriminator and all."""
+SAFE: list[Any] = [np.dtype, np.ndarray, type(np.dtype("f8")), type(np.dtype("f4")), type(np.dtype("i8"))]
+"""What files may hold beside tensors: numbers of NumPy, such as the best PSNR so far."""
+SAFE += [(np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
 
 
 class WeightsError(UserError):
     """A file cannot be read as weights; the message says why."""
 
 
-def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
-    """Reads the state dicts of a ``.pth`` or ``.safetensors`` file, without running any code in it.
+def read_weights(path: Path) -> dict[str, Weights]:
+    """Reads the state dicts of a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file, without running code in it.
 
     Returns:
         State dicts by their names in the file, such as ``params`` and ``params_ema``. The only one of a file without
-        names, and that of ``.safetensors``, is called ``params``. ``module.`` in front of names, as DDP adds it, is
-        taken off.
+        names, and that of ``.safetensors``, is called ``params``. ``module.`` (DDP), ``_orig_mod.`` (torch.compile)
+        and ``net_g.`` (whole models) are taken off the names of tensors.
 
     Raises:
-        WeightsError: the file is damaged, or holds something else.
+        WeightsError: the file is damaged, or holds something else; the message does not name the file.
     """
     try:
-        if path.suffix == ".safetensors":
-            content: Any = {"params": safetensors.torch.load_file(path)}
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes torch.load raise
-        raise WeightsError(
-            f"cannot be read as weights: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"holds a {type(content).__name__}, no weights")
-    if content and all(isinstance(value, Tensor) for value in content.values()):
-        content = {"params": content}
-    return {
-        key: {
-            name.removeprefix("module."): tensor
-            for name, tensor in weights.items()
-            if isinstance(name, str) and isinstance(tensor, Tensor)
-        }
-        for key, weights in content.items()
-        if isinstance(weights, dict)
-    }
+        if problem := content.problem(path):
+            raise WeightsError(problem)
+        loaded = _load(path)
+    except WeightsError:
+        raise
+    except OSError as error:
+        raise WeightsError(f"cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # whatever a damaged file makes a reader raise
+        raise WeightsError(_why(error)) from error
+    if not isinstance(loaded, dict):
+        raise WeightsError(f"holds a {type(loaded).__name__}, no weights")
+    if loaded and all(isinstance(value, Tensor) for value in loaded.values()):
+        loaded = {"params": loaded}
+    return {key: _plain(weights) for key, weights in loaded.items() if isinstance(weights, dict)}
+
+
+def _load(path: Path) -> Any:
+    if content.is_safetensors(path):
+        return {"params": safetensors.torch.load_file(path)}
+    with torch.serialization.safe_globals(SAFE):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _why(error: Exception) -> str:
+    """Why a file of weights cannot be loaded. PyTorch's own message advises to run the code in the file."""
+    if found := re.search(r"GLOBAL ([\w.]+)|(?:Unsupported|forbidden)\D*?((?:\w+\.)+\w+)", str(error)):
+        name = found[1] or found[2]
+        return (
+            f"cannot be read as weights: it holds code ({name}) beside tensors, which is not run; ask its author for"
+            " the tensors alone"
+        )
+    if "operand" in str(error):
+        return "cannot be read as weights: it is a pickle of another program, not opened since it may hold code"
+    return f"cannot be read as weights: it is damaged; {content.AGAIN}"
+
+
+def _plain(weights: dict[Any, Any]) -> Weights:
+    """The tensors of a state dict, by the names that the network itself gives them."""
+    tensors = {name: tensor for name, tensor in weights.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
+    tensors = {name.removeprefix("module.").replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    if any(name.startswith(GENERATOR) for name in tensors):
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(GENERATOR)}
+        tensors = {name.removeprefix(GENERATOR).removeprefix("module."): tensor for name, tensor in tensors.items()}
+    tensors.pop("n_averaged", None)  # of torch.optim.swa_utils.AveragedModel
+    return tensors
+
+
+def choose(
+    content: dict[str, Weights], key: str | None = None, preferred: tuple[str, ...] = KEYS
+) -> tuple[str, Weights]:
+    """Name and state dict of what a file holds: that named ``key``, else by preference, else the only one.
+
+    Raises:
+        WeightsError: there is none of that name, or several of others; the message lists them.
+    """
+    there = [name for name, weights in content.items() if weights]
+    wanted = [key] if key else [*preferred, *(there if len(there) == 1 else [])]
+    for name in wanted:
+        if name in there:
+            return name, content[name]
+    names = f" named {key}" if key else ""
+    raise WeightsError(f"holds no weights{names}; it has: {', '.join(there) or 'none'}")
+
+
+def choose_to_start_from(content: dict[str, Weights], key: str | None) -> tuple[str, Weights]:
+    """`choose` for option files: BasicSR's default is ``params``, which it also takes if ``key`` is not there."""
+    by_preference = key in (None, "params") or (key not in content and "params" in content)
+    return choose(content, None if by_preference else key, ("params", *KEYS))
 
 
 @dataclass

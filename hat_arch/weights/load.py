@@ -2,29 +2,87 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..compat.registration import build
-from .files import WeightsError, fitting, read_weights
+from . import named, others
+from .files import Weights, WeightsError, choose, fitting, read_weights
 
-Weights = dict[str, Tensor]
-
-KEYS = ("params_ema", "params")
-"""State dicts to take from a file, by preference."""
-OTHER = "another network needs its option file"
+OTHER = "another network needs its option file (--arch_opt), or --loader spandrel"
 ESSENTIAL = ("conv_first.weight", "relative_position_index_SA", "relative_position_index_OCA")
+
+
+@dataclass
+class Loaded:
+    """A network with its weights, and what must be known to upscale with it."""
+
+    name: str
+    """Of the model, or of its file."""
+    network: nn.Module
+    scale: int
+    multiple: int = 1
+    """What the sides of its images are to be multiples of; more than 1 for networks of attention windows."""
+    channels: int = 3
+
+
+def load(
+    name: str | Path,
+    param_key: str | None = None,
+    options: tuple[dict[str, Any], int] | None = None,
+    by_spandrel: bool = False,
+) -> Loaded:
+    """Loads a network by the name of a model, or from a file of weights, on the CPU in evaluation mode.
+
+    Args:
+        name: as `hat_arch.weights.named.find` takes it.
+        param_key: as for `load_network`.
+        options: ``network_g`` and ``scale`` of an option file, for other networks than HAT.
+        by_spandrel: whether spandrel is to recognise and load it.
+
+    Raises:
+        UserError: there is no such model or file, or it holds no weights, or those of another network.
+    """
+    path = named.find(name)
+    if by_spandrel:
+        try:
+            _, state = choose(read_weights(path), param_key)
+            return Loaded(path.stem, *others.load_with_spandrel(state))
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from error
+    if options is not None:
+        section, scale = options
+        network = load_network(path, param_key, section)
+        channels = section.get("in_chans", section.get("num_in_ch", 3))
+        return Loaded(path.stem, network, scale, section.get("window_size") or _multiple(network, channels), channels)
+    hat: Any = load_network(path, param_key)
+    return Loaded(path.stem, hat, hat.upscale, hat.window_size, hat.in_chans)
+
+
+@torch.no_grad()
+def _multiple(network: nn.Module, channels: int) -> int:
+    """What the sides of a network's images must be multiples of: the first power of 2 with which it runs."""
+    for multiple in (1, 2, 4, 8, 16, 32, 64):
+        side = multiple * (32 // multiple + 1 | 1)  # an odd multiple
+        with contextlib.suppress(Exception):  # a network may refuse an image in any way
+            network(torch.zeros(1, channels, side, side))
+            return multiple
+    return 1
 
 
 def load_network(path: Path, param_key: str | None = None, network: dict[str, Any] | None = None) -> nn.Module:
     """Builds a network and loads its weights, all of them, on the CPU in evaluation mode.
 
     Args:
-        path: ``.pth`` or ``.safetensors``.
-        param_key: name of the state dict in the file; by default the moving average, else the plain weights.
+        path: ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors``.
+        param_key: name of the state dict in the file; by default the moving average, else the plain weights, else what
+            other programs call them (`files.KEYS`).
         network: ``network_g`` of an option file, needed for other networks than HAT. Without it, the arguments of HAT
             that shapes do not tell are those of the papers (see `hyper_parameters`).
 
@@ -34,7 +92,7 @@ def load_network(path: Path, param_key: str | None = None, network: dict[str, An
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     try:
-        state = choose(read_weights(path), param_key)
+        _, state = choose(read_weights(path), param_key)
         net = _build(network, state)
         if not (fit := fitting(state, net.state_dict())).complete:
             what = f"do not fit {network['type']}" if network else "are of no HAT that this package knows"
@@ -55,16 +113,6 @@ def _build(network: dict[str, Any] | None, state: Weights) -> nn.Module:
         raise WeightsError(f"{name} cannot be built: {' '.join(str(error).split())}") from error
 
 
-def choose(content: dict[str, Weights], key: str | None) -> Weights:
-    """The state dict named ``key`` in a file's content; without a key, by `KEYS`, or the only one."""
-    there = [name for name, weights in content.items() if weights]
-    wanted = [key] if key else [*KEYS, *(there if len(there) == 1 else [])]
-    for name in wanted:
-        if name in there:
-            return content[name]
-    raise WeightsError(f"holds no weights named {' or '.join(wanted)}; it has: {', '.join(there) or 'none'}")
-
-
 def hyper_parameters(state: Weights) -> dict[str, Any]:
     """Reads the arguments of `hat_arch.HAT` off the shapes of its weights.
 
@@ -78,7 +126,8 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
     direct = not any(name.startswith(("conv_before_upsample.", "conv_last.")) for name in state)
     last = "upsample.0.weight" if direct else "conv_last.weight"
     if missing := [name for name in (*ESSENTIAL, last) if name not in state]:
-        raise WeightsError(f"holds no HAT: it has no {missing[0]}; {OTHER}")
+        kind = others.name_of(state)
+        raise WeightsError(f"holds no HAT: {f'it is {kind}' if kind else f'it has no {missing[0]}'}; {OTHER}")
     embed_dim, in_chans = state["conv_first.weight"].shape[:2]
     window, key_window = (math.isqrt(side) for side in state["relative_position_index_OCA"].shape)
     depths, heads = zip(*(_group(state, i) for i in range(_count(state, "layers."))))

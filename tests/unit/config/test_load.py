@@ -208,9 +208,10 @@ class Evil:
         ({"params": {"upscale": 4}}, None),
         ({"params": {"upscale": 2}}, r"pretrain_network_g: .* 2 not in the file: upsample\.2"),
         ({"params": {"upscale": 2}, "strict_load_g": False}, None),
-        ({"weights": {"upscale": 4}}, "param_key_g: .* weights"),
+        ({"weights": {"upscale": 4}}, None),
+        ({"a": {"upscale": 4}, "b": {"upscale": 4}}, "param_key_g: .*it has: a, b"),
         ({"params": Evil()}, "pretrain_network_g: .* cannot be read"),
-        (b"torn", "pretrain_network_g: .* cannot be read"),
+        (b"torn", "pretrain_network_g: .* is text"),
     ],
 )
 def test_weights_must_fit_the_network(options, write_options, tmp_path, monkeypatch, content, words):
@@ -230,6 +231,19 @@ def test_weights_must_fit_the_network(options, write_options, tmp_path, monkeypa
         with pytest.raises(ConfigError, match=words):
             config.load(write_options(options), is_train=True)
     assert not (tmp_path / "owned").exists()
+
+
+def test_weights_may_be_named_as_models_are(options, write_options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HAT_ARCH_MODELS", str(tmp_path / "cache"))
+    options["path"]["pretrain_network_g"] = "HAT_SRx4"
+    with pytest.raises(ConfigError, match=r"pretrain_network_g: no model 'HAT_SRx4'[^\n]*\n.*models get HAT_SRx4"):
+        config.load(write_options(options), is_train=True)
+    (tmp_path / "cache").mkdir()
+    arguments = {key: value for key, value in options["network_g"].items() if key != "type"}
+    torch.save({"params_ema": HAT(**arguments).state_dict()}, tmp_path / "cache/HAT_SRx4.pth")
+    opt = config.load(write_options(options), is_train=True)
+    assert opt["path"]["pretrain_network_g"] == str(tmp_path / "cache/HAT_SRx4.pth")
 
 
 NETWORKS = {

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from hat_arch import config
 from hat_arch.training import checkpoints
 from hat_arch.training.checkpoints import CheckpointError
-from hat_arch.weights.files import WeightsError, fitting, read_weights
+from hat_arch.weights.files import WeightsError, choose, choose_to_start_from, fitting, read_weights
 
 PLAIN = {"conv.weight": torch.arange(4.0).view(2, 2), "conv.bias": torch.ones(2)}
 WRAPPED = {f"module.{name}": value for name, value in PLAIN.items()}
@@ -63,7 +64,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, name, part):
         safetensors.torch.save_file(PLAIN, file)
     data = file.read_bytes()
     file.write_bytes(data[: int(part * len(data))])
-    with pytest.raises(WeightsError, match=r"^cannot be read as weights: [^\n]+$"):
+    with pytest.raises(WeightsError, match=r"^(is empty|is cut off|cannot be read)[^\n]+download it again$"):
         read_weights(file)
 
 
@@ -80,9 +81,39 @@ class Code:
 @pytest.mark.parametrize("save", [torch.save, lambda content, file: file.write_bytes(pickle.dumps(content))])
 def test_code_in_a_file_is_not_run(tmp_path, save):
     save({"params": PLAIN, "more": Code(tmp_path / "ran")}, tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match="cannot be read as weights"):
+    with pytest.raises(WeightsError, match=r"cannot be read as weights: .* code") as caught:
         read_weights(tmp_path / "net.pth")
+    assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "net_g.", "net_g.module."])
+@pytest.mark.parametrize("name", ["net.pth", "net.pt", "net.CKPT", "net.safetensors", "NET.SAFETENSORS"])
+def test_prefixes_of_other_programs_are_taken_off(tmp_path, prefix, name):
+    state = {f"{prefix}{key}": value.half() for key, value in PLAIN.items()}
+    if prefix.startswith("net_g."):
+        state["net_d.conv.weight"] = torch.ones(1)
+    if name.lower().endswith("safetensors"):
+        safetensors.torch.save_file(state, tmp_path / name)
+    else:
+        torch.save({"state_dict": state, "epoch": 3, "best": np.float64(31.5)}, tmp_path / name)
+    [weights] = read_weights(tmp_path / name).values()
+    assert_same(weights, {key: value.half() for key, value in PLAIN.items()})
+
+
+def test_weights_are_chosen_by_name_or_preference():
+    average = {"a": torch.ones(1)}
+    content = {"params": PLAIN, "params_ema": average, "optimizer": {}}
+    assert choose(content)[0] == "params_ema" and choose(content, "params")[0] == "params"
+    assert choose_to_start_from(content, None)[0] == choose_to_start_from(content, "state_dict")[0] == "params"
+    assert choose_to_start_from(content, "params_ema") == ("params_ema", average)
+    for key in (None, "params", "generator"):  # BasicSR's default key is params
+        assert choose_to_start_from({"generator": PLAIN}, key) == ("generator", PLAIN)
+    assert choose({"model": PLAIN, "other": average})[0] == "model"
+    with pytest.raises(WeightsError, match="no weights named b; it has: a"):
+        choose({"a": PLAIN}, "b")
+    with pytest.raises(WeightsError, match="no weights named b; it has: a"):
+        choose_to_start_from({"a": PLAIN}, "b")
 
 
 def test_what_is_no_dict_is_refused(tmp_path):
@@ -115,10 +146,11 @@ def test_fitting_names_what_does_not_fit():
 def make(options, write_options, tmp_path, caplog):
     """Builds a model for training and returns it with what it logged."""
 
-    def make(scale, file=None, strict=True, **network):
+    def make(scale, file=None, strict=True, key=None, **network):
         options["scale"] = options["network_g"]["upscale"] = scale
         options["network_g"].update(network)
         options["path"] = {"pretrain_network_g": file and str(file), "strict_load_g": strict}
+        options["path"] |= {"param_key_g": key} if key else {}
         opt = config.load(write_options(options), is_train=True)
         opt.update(dist=False, rank=0, world_size=1, is_train=True)
         opt["path"].update(models=str(tmp_path), training_states=str(tmp_path))
@@ -159,6 +191,24 @@ def test_weights_of_which_nearly_nothing_fits_are_refused(make, of_scale_2):
         make(2, file, strict=False)
     assert "give the arguments that it was trained with" in str(caught.value)
     assert "strict_load_g: false" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("state_dict", None), ("state_dict", "state_dict"), ("generator", "generator")]
+)
+def test_the_model_loads_weights_of_any_name(make, of_scale_2, tmp_path, options, name, key):
+    _, weights = of_scale_2
+    torch.save({name: {f"net_g.{tensor}": value for tensor, value in weights.items()}}, tmp_path / "it.ckpt")
+    model, log = make(2, tmp_path / "it.ckpt", key=key)
+    assert f"Loading {name} of " in log
+    for net in (model.net_g, model.net_g_ema):
+        assert all(torch.equal(value, weights[tensor]) for tensor, value in net.state_dict().items())
+
+
+def test_a_key_that_is_not_there_is_refused_with_those_that_are(make, of_scale_2, tmp_path):
+    torch.save({"generator": of_scale_2[1]}, tmp_path / "it.pth")
+    with pytest.raises(config.ConfigError, match=r"path\.param_key_g: .*no weights named ema; it has: generator"):
+        make(2, tmp_path / "it.pth", key="ema")
 
 
 def test_a_state_of_training_is_refused_as_weights(make, tmp_path):

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from hat_arch import HAT
 from hat_arch.compat.registration import build
 from hat_arch.paper.networks import NETWORKS
+from hat_arch.weights import others
 from hat_arch.weights.files import WeightsError
-from hat_arch.weights.load import _ratio, hyper_parameters, load_network
+from hat_arch.weights.load import _ratio, hyper_parameters, load, load_network
 
 # isort: split
 # After hat_arch, which repairs torchvision.
@@ -118,7 +119,7 @@ def test_another_network_needs_its_options(tmp_path):
     torch.save({"params": build(options).state_dict()}, tmp_path / "it.pth")
     assert type(load_network(tmp_path / "it.pth", network=options)).__name__ == "MSRResNet"
     for network, message in (
-        (None, "holds no HAT: .*needs its option file"),
+        (None, "holds no HAT: it is a.*needs its option file"),
         ({**options, "num_feat": 9}, "do not fit MSRResNet: .*of another shape"),
         ({**options, "num_feet": 9}, "cannot be built: .*num_feet"),
     ):
@@ -131,14 +132,14 @@ def test_weights_that_cannot_be_used_are_named(hat, tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         load_network(path)
     path.write_bytes(b"none")
-    with pytest.raises(WeightsError, match=r"net\.pth: cannot be read as weights"):
+    with pytest.raises(WeightsError, match=r"net\.pth: is text"):
         load_network(path)
     state = hat.state_dict()
     torch.save({"params": state}, path)
     with pytest.raises(WeightsError, match="no weights named params_ema; it has: params"):
         load_network(path, "params_ema")
     torch.save({"a": state, "b": state}, path)
-    with pytest.raises(WeightsError, match="no weights named params_ema or params; it has: a, b"):
+    with pytest.raises(WeightsError, match="holds no weights; it has: a, b"):
         load_network(path)
     for change in ({"conv_last.bias": torch.zeros(7)}, {"layers.0.more": torch.zeros(1)}, {"conv_first.weight": None}):
         torch.save({key: value for key, value in {**state, **change}.items() if value is not None}, path)
@@ -147,3 +148,37 @@ def test_weights_that_cannot_be_used_are_named(hat, tmp_path):
     torch.save({**state, "conv_first.weight": torch.zeros(3)}, path)
     with pytest.raises(WeightsError, match=r"net\.pth: "):
         load_network(path)
+
+
+@pytest.mark.parametrize(("installed", "name"), [(True, "SwinIR"), (False, "a SwinIR")])
+def test_another_network_is_called_what_it_is(monkeypatch, installed, name):
+    options = {"type": "SwinIR", "embed_dim": 12, "depths": [2], "num_heads": [2], "window_size": 4, "upscale": 2}
+    state = build({**options, "img_size": 8, "upsampler": "pixelshuffle"}).state_dict()
+    if not installed:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert name in others.name_of(state)
+    with pytest.raises(WeightsError, match=f"holds no HAT: it is .*{name.split()[-1]}.*--loader spandrel"):
+        hyper_parameters(state)
+    assert others.name_of({"what.is.this": torch.ones(1)}) is None
+
+
+def test_spandrel_loads_what_it_knows(tmp_path):
+    options = {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "scale": 4, "num_feat": 8, "num_block": 1}
+    network = build({**options, "num_grow_ch": 32}).eval()
+    torch.save({"params_ema": network.state_dict()}, tmp_path / "it.pth")
+    loaded = load(tmp_path / "it.pth", by_spandrel=True)
+    assert (loaded.name, loaded.scale, loaded.channels) == ("it", 4, 3)
+    lq = torch.rand(1, 3, 8, 12)
+    with torch.no_grad():
+        assert torch.allclose(loaded.network(lq), network(lq), atol=1e-5)
+    torch.save({"params": {"what": torch.ones(1)}}, tmp_path / "it.pth")
+    with pytest.raises(WeightsError, match=r"it\.pth: spandrel cannot load it"):
+        load(tmp_path / "it.pth", by_spandrel=True)
+
+
+@pytest.mark.parametrize(("scale", "multiple"), [(1, 4), (2, 2), (4, 1)])
+def test_what_sides_must_be_multiples_of_is_found(tmp_path, scale, multiple):
+    options = {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "scale": scale, "num_feat": 8, "num_block": 1}
+    options["num_grow_ch"] = 4
+    torch.save({"params": build(options).state_dict()}, tmp_path / "it.pth")
+    assert load(tmp_path / "it.pth", options=(options, scale)).multiple == multiple

@@ -1,0 +1,171 @@
+"""``basicsr models``: what can be named as a model, and where it is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..utils.errors import UserError
+
+MIB = 2**20
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "models",
+        help="list the models that can be named; get, add, convert one",
+        description="Lists the models that --model, --weights and option files can name: those in the package, and "
+        "those that others have published, with where they lie on this machine and whether their checksum is right.",
+    )
+    parser.set_defaults(run=list_all, needs_library=False)
+    verbs = parser.add_subparsers(metavar="VERB")
+    verbs.add_parser("list", help="what basicsr models does").set_defaults(run=list_all)
+
+    info = verbs.add_parser("info", help="what a file of weights holds")
+    info.add_argument("model", metavar="FILE|NAME")
+    info.set_defaults(run=tell, needs_library=True)
+
+    get = verbs.add_parser("get", help="download one; goes on where it was stopped, and verifies the checksum")
+    get.add_argument("name", metavar="NAME", nargs="+")
+    get.add_argument("--mirror", metavar="URL", help="address of a folder to look in first")
+    get.set_defaults(run=get_some, after_stop="; the same command goes on from there")
+
+    add = verbs.add_parser("add", help="take a downloaded file, recognised by its checksum, into the models")
+    add.add_argument("file", type=Path, metavar="FILE")
+    add.add_argument("--name", metavar="NAME", help="if its checksum is not known")
+    add.set_defaults(run=add_one)
+
+    convert = verbs.add_parser("convert", help="write weights as .safetensors or .pth")
+    convert.add_argument("source", metavar="IN", help="file or name")
+    convert.add_argument("target", type=Path, metavar="OUT")
+    convert.add_argument("--param_key", metavar="KEY", help="which weights of it; default: params_ema, else params")
+    convert.add_argument("--dtype", choices=["fp32", "fp16", "bf16"], help="of the tensors; default: as they are")
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT")
+    convert.set_defaults(run=convert_one, needs_library=True)
+
+
+def list_all(args: argparse.Namespace) -> int:
+    """Prints a table of the models; returns 1 if a file is not what its checksum says."""
+    from urllib.parse import urlsplit
+
+    from ..utils.files import sha256
+    from ..utils.text_tables import aligned
+    from ..weights import named
+
+    rows, wrong = [], []
+    for model in named.models().values():
+        path = model.path()
+        verdict = {True: "right", False: "WRONG", None: "unknown"}[model.fits(sha256(path))] if path else ""
+        if verdict == "WRONG":
+            wrong.append(f"{path}: is not {model.name}, or damaged; delete it, and: basicsr models get {model.name}")
+        size = path.stat().st_size if path else model.bytes
+        where = "in the package" if model.inside else str(path or "not here")
+        row = [model.name, f"x{model.scale}", model.network, f"{size / MIB:.1f}" if size else "", model.licence]
+        rows.append([*row, urlsplit(model.page).netloc or "hat_arch", where, verdict, model.note])
+    print(aligned(["name", "scale", "network", "MiB", "licence", "source", "where", "checksum", "note"], rows))
+    print(f"\nbasicsr models get NAME puts one into {named.cache()}")
+    for line in wrong:
+        print(f"basicsr: {line}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def tell(args: argparse.Namespace) -> int:
+    """Prints what a file holds."""
+    from ..weights import named, others
+    from ..weights.files import WeightsError, choose, read_weights
+    from ..weights.load import hyper_parameters
+
+    path = named.find(args.model)
+    try:
+        content = read_weights(path)
+        key, state = choose(content)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    model = named.recognise(path)
+    print(f"{path}: {path.stat().st_size:,} bytes, {model.name if model else 'of no checksum that is known'}")
+    for name, weights in content.items():
+        count = sum(tensor.numel() for tensor in weights.values())
+        types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})
+        print(f"  {name}: {len(weights)} tensors, {count:,} numbers, {', '.join(types) or 'empty'}")
+    try:
+        arguments = hyper_parameters(state)
+    except WeightsError:
+        print(f"{key} is {others.name_of(state) or 'of a network that is not known'}")
+        return 0
+    print(f"{key} is a HAT:")
+    for name, value in arguments.items():
+        print(f"  {name}: {list(value) if isinstance(value, tuple) else value}")
+    return 0
+
+
+def get_some(args: argparse.Namespace) -> int:
+    """Downloads models."""
+    from ..weights import named
+    from ..weights.download import download
+
+    for model in [named.get(name) for name in args.name]:
+        print(model.path() or download(model, args.mirror))
+    return 0
+
+
+def add_one(args: argparse.Namespace) -> int:
+    """Copies a file to where models are looked for, under its name."""
+    import shutil
+
+    from ..utils.files import replacing
+    from ..weights import content, named
+
+    if not args.file.is_file():
+        raise UserError(f"{args.file}: no such file")
+    if problem := content.problem(args.file):
+        raise UserError(f"{args.file}: {problem}")
+    known = named.recognise(args.file)
+    if known is None and args.name is None:
+        raise UserError(f"{args.file}: its checksum is of no model that is known; say which it is: --name NAME")
+    model = known or named.get(args.name)
+    if args.name and (model is not named.get(args.name) or model.fits(named.sha256(args.file)) is False):
+        raise UserError(f"{args.file}: is {known.name if known else f'not {args.name}: its checksum is another'}")
+    if model.inside:
+        raise UserError(f"{model.name}: came with the package")
+    target = named.cache() / model.file
+    with args.file.open("rb") as source, replacing(target) as file:
+        shutil.copyfileobj(source, file)
+    print(target)
+    return 0
+
+
+def convert_one(args: argparse.Namespace) -> int:
+    """Writes the weights of a file in another format."""
+    import io
+
+    import safetensors.torch
+    import torch
+
+    from ..utils.files import write_file
+    from ..weights import named
+    from ..weights.files import WeightsError, choose, read_weights
+
+    source, suffix = named.find(args.source), args.target.suffix.lower()
+    if suffix not in (".safetensors", ".pth", ".pt", ".ckpt"):
+        raise UserError(f"{args.target}: is to end in .safetensors or .pth")
+    if args.target.exists() and not args.overwrite:
+        raise UserError(f"{args.target}: exists; --overwrite replaces it")
+    try:
+        key, state = choose(read_weights(source), args.param_key)
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from error
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, None: None}[args.dtype]
+    for name, tensor in state.items():
+        state[name] = (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).contiguous()
+        if not torch.isfinite(state[name]).all() and torch.isfinite(tensor).all():
+            raise UserError(f"{source}: {name} does not fit {args.dtype}; take bf16")
+    if suffix == ".safetensors":
+        data = safetensors.torch.save({name: tensor.clone() for name, tensor in state.items()})
+    else:
+        buffer = io.BytesIO()
+        torch.save({"params_ema" if key == "params_ema" else "params": state}, buffer)
+        data = buffer.getvalue()
+    write_file(args.target, data)
+    print(f"{args.target}: {key} of {source}, {len(state)} tensors, {len(data):,} bytes")
+    return 0

@@ -1,0 +1,49 @@
+"""What upscaling would take, by a trial of the network on small images."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+
+from ..utils.errors import UserError
+from . import memory
+from .upscaler import Upscaler
+
+SIDE = 64  # pixels of the trial
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of an `Upscaler` on this machine, as busy as it is now."""
+
+    seconds_per_pixel: float
+    model: memory.MemoryModel | None
+    """None where the system does not tell how much memory is taken."""
+    free: int | None
+    """Bytes."""
+
+    def bytes(self, height: int, width: int) -> float | None:
+        """Memory that an image takes beside the weights: whole, or what is free if that is less (then in tiles)."""
+        if self.model is None:
+            return None
+        need = self.model.bytes(height * width)
+        return need if self.free is None else min(need, self.free)
+
+
+def forecast(upscaler: Upscaler, channels: int) -> Forecast:
+    """Runs the network on small images, and measures."""
+    device = upscaler._device(torch.device("cpu"))
+    side = math.ceil(SIDE / upscaler.multiple) * upscaler.multiple
+    image = torch.rand(1, channels, side, side)
+    upscaler(image)
+    before = time.perf_counter()
+    upscaler(image)
+    seconds = time.perf_counter() - before
+    try:
+        model = memory.measure(lambda x: upscaler.run(x), channels, upscaler.multiple, device)
+    except UserError:
+        model = None
+    return Forecast(seconds / side**2, model, memory.available(device))
