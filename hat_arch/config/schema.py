@@ -65,6 +65,11 @@ class Dataset(Section):
     use_channel_permutation: bool | None = None
     """Whether red, green and blue of training patches change places at random: a small set of photographs does not show
     all colours that others have. The project's own data sets only."""
+    color: Literal["y"] | None = None
+    """``y``: images become luma, for a network of one channel."""
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    """For each channel, in 0…1: subtracted, and divided by."""
     batch_size_per_gpu: Positive | None = None
     num_worker_per_gpu: Count | None = None
     dataset_enlarge_ratio: Positive | None = None
@@ -189,6 +194,8 @@ class Options(NetworkOptions):
     find_unused_parameters: bool | None = None
     """Whether several processes look for weights that a step does not use."""
     val: Val | None = None
+    published: dict[str, dict[str, float]] | None = None
+    """Data set → metric, as in ``val: metrics`` → what the network's authors print; beside ours in a test's table."""
 
 
 class TestOptions(Options):

@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +27,7 @@ from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.stand_ins import stand_in
 from . import pipeline
 from .run import TrainingRun
+from .start_summary import network, parameters, training
 
 LEAST_PATCH = 16  # pixels of LR
 VALIDATED = (20, 14)  # pixels of LR: no whole windows
@@ -43,14 +44,19 @@ MAKE = {
 OFFICIAL = "https://github.com/XPixelGroup/HAT"
 
 
-def dry_run(file: str | Path, is_train: bool, overrides: Sequence[str] = ()) -> str:
-    """Tries an option file and returns what it says of the run, for printing.
+def dry_run(
+    file: str | Path,
+    is_train: bool,
+    overrides: Sequence[str] = (),
+    change: Callable[[dict[str, Any]], None] | None = None,
+) -> str:
+    """Tries an option file and returns what it says of the run, for printing; arguments as of `config.load`.
 
     Raises:
         ConfigError: it cannot work, for another reason than data or weights that are not there.
     """
     absent: list[Path] = []
-    opt = config.load(file, is_train, overrides, absent)
+    opt = config.load(file, is_train, overrides, absent, change=change)
     with TemporaryDirectory(prefix="basicsr_dry_run_") as folder, _quiet():
         small = reduced(opt, Path(folder), absent)
         run = TrainingRun(small, dry=True)
@@ -117,10 +123,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _summary(file: Path, opt: Options, small: Options, model: Any, absent: list[Path]) -> list[str]:
-    network = f"{opt['network_g']['type']} x{opt['scale']}, {_count(model):,} parameters"
-    rows = [("network", network), *_weights(file, opt, absent)]
+    rows = [("network", f"{network(opt)}, {parameters(model):,} parameters"), *_weights(file, opt, absent)]
     if "train" in opt:
-        rows += [("training", _training(opt)), ("memory", _memory(model))]
+        rows += [("training", training(opt)), ("memory", _memory(model))]
     commands: dict[str, None] = {}  # in their order
     for phase, dataset in opt["datasets"].items():
         roots = [root for key in dataset if key.startswith("dataroot") for root in _as_list(dataset[key])]
@@ -138,10 +143,6 @@ def _as_list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value] if value is not None else []
 
 
-def _count(model: Any) -> int:
-    return sum(parameter.numel() for parameter in model.get_bare_model(model.net_g).parameters())
-
-
 def _weights(file: Path, opt: Options, absent: list[Path]) -> list[tuple[str, str]]:
     rows = []
     for path in (Path(value) for key, value in opt["path"].items() if key.startswith("pretrain_") and value):
@@ -156,17 +157,6 @@ def _weights(file: Path, opt: Options, absent: list[Path]) -> list[tuple[str, st
             text = f"missing: {path}"
         rows.append(("weights", text))
     return rows or [("weights", "none to start from" if "train" in opt else "none: the network is untrained")]
-
-
-def _training(opt: Options) -> str:
-    train, data = opt["train"], opt["datasets"]["train"]
-    optimizer, schedule = train["optim_g"], train["scheduler"]
-    steps = schedule.get("milestones") or schedule.get("periods") or []
-    return (
-        f"{int(train['total_iter']):,} iterations, batch {data['batch_size_per_gpu']} a process"
-        + (f", GT patches {data['gt_size']}x{data['gt_size']}" if data.get("gt_size") else "")
-        + f", {optimizer['type']}, lr {optimizer['lr']:g}, {schedule['type']} {', '.join(f'{n:,}' for n in steps)}"
-    )
 
 
 def _memory(model: Any) -> str:

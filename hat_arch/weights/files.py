@@ -20,6 +20,30 @@ class WeightsError(UserError):
     """A file cannot be read as weights; the message says why."""
 
 
+def find_weights(name: str | Path) -> Path:
+    """The file that a user means by ``--weights``: here names of trained models become files.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"{name}: no such file of weights")
+    return path
+
+
+def run_weights(run: Path) -> Path | None:
+    """The weights that a training has left in its folder: those of its end, else the best, else the newest."""
+    models = run / "models"
+    latest = models / "net_g_latest.pth"
+    if latest.is_file():
+        return latest
+    if best := sorted(models.glob("net_g_best_*.pth")):
+        return best[0]
+    checkpoints = [file for file in models.glob("net_g_*.pth") if file.stem.removeprefix("net_g_").isdigit()]
+    return max(checkpoints, key=lambda file: int(file.stem.removeprefix("net_g_")), default=None)
+
+
 def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
     """Reads the state dicts of a ``.pth`` or ``.safetensors`` file, without running any code in it.
 
