@@ -15,8 +15,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "upscale",
         help="upscale an image or a folder with a trained network",
         description="Reads images of 8 bits a channel, grey or RGB, and writes them enlarged. Stop it at any time: "
-        "the same command goes on where it stopped. An image that cannot be used is named and passed over; then the "
-        "exit code is 1.",
+        "the same command goes on after the images that are done. An image that cannot be used is named and passed "
+        "over; then the exit code is 1.",
         epilog="basicsr upscale photos/ large/ --weights HAT_SRx4.pth",
     )
     add = parser.add_argument
@@ -40,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--format", choices=["png", "jpg", "webp"], help=formats)
     add("--overwrite", action="store_true", help="make again, and replace, what is there")
     add_plugin_option(parser)
-    parser.set_defaults(run=run, after_stop="; the same command goes on from there")
+    parser.set_defaults(run=run, after_stop="; the same command goes on after the images that are done")
 
 
 def tile_side(text: str) -> Literal["auto", "whole"] | int:

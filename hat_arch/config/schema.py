@@ -18,7 +18,15 @@ Positive = Annotated[int, Field(ge=1)]
 Number = Annotated[int | float, Field(gt=0)]
 
 HAT_MODEL_ONLY = {
-    "train": {"precision", "accumulate", "compile", "channels_last", "clip_grad_norm", "max_bad_steps"},
+    "train": {
+        "precision",
+        "accumulate",
+        "compile",
+        "channels_last",
+        "clip_grad_norm",
+        "max_bad_steps",
+        "begin_as_interpolation",
+    },
     "val": {"tile", "tile_overlap", "tile_blend", "tile_batch", "self_ensemble", "precision", "compile"},
     "logger": {"keep_last", "keep_best", "safetensors"},
 }
@@ -113,6 +121,9 @@ class Train(Section):
     """Whether to compile the network with torch.compile, or its mode."""
     channels_last: bool | None = None
     """Whether images and weights are kept in the channels-last memory format."""
+    begin_as_interpolation: bool | None = None
+    """Whether a network that starts from no weights starts as an interpolation, with the right colours; for HAT with
+    ``upsampler: pixelshuffledirect``."""
     clip_grad_norm: Number | None = None
     """Largest norm of the gradient; a larger gradient is scaled down to it."""
     max_bad_steps: Positive | None = None

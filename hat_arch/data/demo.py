@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import skimage.data
 
 from .images import PNG_LEVEL, DataError, Image, encode, mod_crop
@@ -64,5 +65,8 @@ def gt_and_lr(image: Image) -> dict[str, Image]:
 
 
 def sub_images(name: str, image: Image, how: SubImages) -> dict[str, Image]:
-    """Overlapping squares of an image, by name."""
-    return {sub_image_name(name, n + 1): square for n, square in enumerate(how.cut(image))}
+    """Overlapping squares of an image, by name.
+
+    Their channels are rotated in turn: half a dozen photographs do not show all the colours that others have.
+    """
+    return {sub_image_name(name, n + 1): np.roll(square, n % 3, -1) for n, square in enumerate(how.cut(image))}

@@ -53,7 +53,7 @@ def without_data(options) -> dict[str, Any]:
         ("train_HAT-S_SRx4_finetune_from_SRx2", "9,621,183"),
         ("train_HAT-S_SRx3_ImageNet", "9,658,111"),
         ("train_SwinIR_SRx3", "11,937,127"),
-        ("train_HAT_demo_SRx4", "564,677"),
+        ("train_HAT_demo_SRx4", "260,594"),
         ("test_MSRResNet_SRx3", "1,554,499"),
         ("test_HAT_SRx4_no_gt", "20,772,507"),
     ],
