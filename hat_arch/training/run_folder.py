@@ -135,9 +135,9 @@ def _raise_if_done(opt: Options, checked: Options, iterations: float | None) -> 
     except FileNotFoundError:
         return
     weights = root / "models/net_g_latest.pth"
-    changed = [line for lines in checkpoints.changed_options(done["options"], checked) for line in lines]
+    fatal, changed = checkpoints.changed_options(done["options"], checked)
     enough = done["iterations"] >= iterations if iterations is not None else not changed
-    if not enough or not weights.is_file():
+    if fatal or not enough or not weights.is_file():
         return
     since = f"  options changed since: {'; '.join(changed)}\n" if changed else ""
     raise RunIsDone(

@@ -67,6 +67,12 @@ def test_a_run_that_is_done_by_other_options_asks(opt):
         starting_point(opt(), CHECKED, False)
 
 
+def test_a_run_of_another_network_is_not_the_one_that_is_done(opt):
+    path = checkpoint(opt(), 8)
+    finished(opt(), checked={**CHECKED, "scale": 2})
+    assert starting_point(opt(auto_resume=True), CHECKED, False)[0] == path  # whose options are compared next
+
+
 def test_a_run_that_is_done_goes_on_for_longer(opt):
     path = checkpoint(opt(), 8)
     finished(opt())
