@@ -95,7 +95,7 @@ def test_steps_once_with_a_window_and_validates_all(without_data, write_options,
     without_data["network_g"]["window_size"] = 8
     dry_run.dry_run(write_options(without_data), True)
     assert seen["step"] == [(1, (1, 3, 16, 16), (1, 3, 64, 64), True)]
-    assert seen["validation"] == [("demo_held_out", {"psnr", "ssim"})]
+    assert seen["validation"] == [("demo_held_out", {"psnr", "psnr_rgb", "ssim"})]
 
 
 def test_data_and_weights_that_are_there(options, write_options, tmp_path):
