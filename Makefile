@@ -13,7 +13,7 @@ DEMO := options/train_HAT_demo_SRx4.yml
 
 demo: $(VENV)/.installed
 	$(BIN)/basicsr data demo
-	$(BIN)/basicsr train -opt $(DEMO)
+	$(BIN)/basicsr train -opt $(DEMO) --auto_resume
 	$(BIN)/basicsr report -opt $(DEMO)
 
 test: $(VENV)/.installed-test

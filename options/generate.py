@@ -25,7 +25,7 @@ from templates import (
 )
 
 from hat_arch.paper.networks import HAT, STUDIES, network_options, variant_name
-from hat_arch.paper.published import paper_data
+from hat_arch.paper.published import look_up
 
 OPTIONS = Path(__file__).parent
 SCALES = (2, 3, 4)
@@ -151,19 +151,23 @@ def family_tests(network: str, scale: int) -> Iterator[tuple[str, str]]:
     ):
         name = f"test_{network}_SRx{scale}{suffix}"
         measures = f"{network} x{scale}{' with ImageNet pre-training' if suffix else ''}"
-        scores = paper_data()["main_table"][f"x{scale}"].get(row)
+        scores = published(row, scale)
         weights = own = weights_of(run + last)
         comment = ["The paper has no such row, and there are no official weights."]
         if scores is not None:
             official = f"{network}_SRx{scale}{suffix and '_ImageNet-pretrain'}.pth"
             weights = f"experiments/pretrained_models/{official}"
-            cells = (f"{dataset} {psnr:.2f}/{ssim:.4f}" for dataset, (psnr, ssim) in zip(BENCHMARKS, scores))
             comment = [
                 f"Weights: {official} of the official release, or instead of them your own:",
                 f"  {own}",
-                f"The paper: {'; '.join(cells)}.",
             ]
-        yield name, benchmark(name, measures, network_options(network, scale), scale, weights, comment)
+        yield name, benchmark(name, measures, network_options(network, scale), scale, weights, comment, scores)
+
+
+def published(row: str, scale: int) -> dict[str, tuple[float, float]] | None:
+    """Data set → PSNR and SSIM of a row of the paper's main table, if they were read in it."""
+    scores = look_up(f"main_table/x{scale}/{row}")
+    return dict(zip(BENCHMARKS, scores)) if scores else None
 
 
 def compared(network: str, scale: int) -> Iterator[tuple[str, str]]:
@@ -175,7 +179,8 @@ def compared(network: str, scale: int) -> Iterator[tuple[str, str]]:
     recipe = f"{network} x{scale} by HAT's recipe: train_HAT_SRx{scale}.yml with another name and network_g."
     yield run, training(run, net, scale, SCRATCH, [recipe, theirs])
     comment = [f"Weights: those that {run}.yml leaves."]
-    yield name, benchmark(name, f"{network} x{scale}", net, scale, weights_of(run), comment)
+    scores = published(network, scale)
+    yield name, benchmark(name, f"{network} x{scale}", net, scale, weights_of(run), comment, scores)
 
 
 RECIPE = "the paper's recipe."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hat_arch.paper.networks import NETWORKS, Options
@@ -148,6 +148,12 @@ METRICS = """\
       crop_border: {scale}
       test_y_channel: true
 """
+PUBLISHED_HEAD = """
+published: # by HAT's paper, for the table of results
+"""
+PUBLISHED = """\
+  {set}: {{psnr: {psnr:.2f}, ssim: {ssim:.4f}}}
+"""
 OWN_IMAGES = """\
   test_1:
     name: mine
@@ -206,13 +212,25 @@ def training(
     )
 
 
-def benchmark(name: str, what: str, network_g: Options, scale: int, weights: str, comment: Sequence[str]) -> str:
+def benchmark(
+    name: str,
+    what: str,
+    network_g: Options,
+    scale: int,
+    weights: str,
+    comment: Sequence[str],
+    published: Mapping[str, tuple[float, float]] | None,
+) -> str:
     """A test option file for the five benchmark sets; arguments as for `training`.
 
     Args:
         what: is measured, for the comment.
         weights: file of EMA weights.
+        published: data set → PSNR and SSIM that HAT's paper prints for this network.
     """
+    scores = "".join(
+        PUBLISHED.format(set=name, psnr=psnr, ssim=ssim) for name, (psnr, ssim) in (published or {}).items()
+    )
     measures = (
         f"Measures {what} on the paper's five benchmark sets: PSNR and SSIM on the Y channel, {scale} border pixels "
         "left out."
@@ -223,7 +241,7 @@ def benchmark(name: str, what: str, network_g: Options, scale: int, weights: str
         datasets=datasets("test", ALL, scale),
         network=network(network_g),
         weights=weights,
-        val=IMAGE_NAMES + METRICS.format(scale=scale),
+        val=IMAGE_NAMES + METRICS.format(scale=scale) + (PUBLISHED_HEAD + scores if scores else ""),
     )
 
 

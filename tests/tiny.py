@@ -37,7 +37,8 @@ def tiny_options(demo_data: Path) -> dict[str, Any]:
     train.update(gt_size=32, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=1)
     val.update(dataroot_gt=str(demo_data / "val_GT"), dataroot_lq=str(demo_data / "val_LRx4"))
     opt["network_g"] = dict(TINY_HAT)
-    opt["train"].update(total_iter=4, precision="fp32")
+    del opt["train"]["begin_as_interpolation"]
+    opt["train"].update(total_iter=4, precision="fp32", warmup_iter=-1)
     opt["train"]["optim_g"]["lr"] = 1e-3
     opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [100], "gamma": 0.5}
     opt["val"]["val_freq"] = 4

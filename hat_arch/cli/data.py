@@ -27,7 +27,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="prepare and check data sets",
         description="From raw images to verified LMDB stores. For DF2K, ImageNet, benchmarks: `prepare`.",
     )
-    parser.set_defaults(after_stop="; the same command goes on from there")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     sets = verbs.add_parser("prepare", help="make a whole data set").add_subparsers(metavar="SET", required=True)
@@ -78,6 +77,7 @@ def _add_maker(
 ) -> Any:
     """A verb that makes images, or a list, of the images of a folder."""
     parser = _add(verbs, name, run, AGAIN)
+    parser.set_defaults(after_stop="; the same command goes on from there")
     parser.add_argument("source", type=Path, metavar="SRC", help="folder of images, with or without folders in it")
     if out:
         parser.add_argument("out", type=Path, metavar=out, help=what)

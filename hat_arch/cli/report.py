@@ -26,27 +26,37 @@ def run(args: argparse.Namespace) -> int:
 
     from .. import config
     from ..training import report
+    from ..weights import named
+    from ..weights.files import run_weights
     from ..weights.load import load_network
 
     opt = config.load(args.opt, is_train=True)
     folder = Path("experiments") / opt["name"]
-    weights = Path(args.weights) if args.weights else folder / "models" / "net_g_latest.pth"
-    if not weights.is_file():
-        raise config.ConfigError(f"no weights '{weights}'; train first: basicsr train -opt {args.opt}")
-    if not any(name.startswith("val") for name in opt["datasets"]):
-        raise config.ConfigError(f"{args.opt}: datasets has no validation set to report on")
+    if args.weights:
+        weights = named.find(args.weights)
+    elif (latest := run_weights(folder)) is not None:
+        weights = latest
+    else:
+        raise config.ConfigError(
+            f"no weights '{folder}/models/net_g_latest.pth'; train first: basicsr train -opt {args.opt}"
+        )
 
     comparisons = report.compare(opt, load_network(weights, network=opt["network_g"]))
-    print(f"PSNR-Y on held-out images, {weights}")
+    print(f"PSNR of Y / of RGB on held-out images, {weights}")
     for c in comparisons:
-        print(f"  {c.name:<16} bicubic {c.psnr_bicubic:.2f} dB   ours {c.psnr_ours:.2f} dB")
-    bicubic, ours = fmean(c.psnr_bicubic for c in comparisons), fmean(c.psnr_ours for c in comparisons)
-    print(f"  {'mean':<16} bicubic {bicubic:.2f} dB   ours {ours:.2f} dB   {ours - bicubic:+.2f} dB")
+        print(f"  {c.name:<16} bicubic {c.bicubic}   ours {c.ours}")
+    bicubic, ours = (
+        report.Psnr(fmean(one.y for one in column), fmean(one.rgb for one in column))
+        for column in ([c.bicubic for c in comparisons], [c.ours for c in comparisons])
+    )
+    gain = f"{ours.y - bicubic.y:+.2f} / {ours.rgb - bicubic.rgb:+.2f} dB"
+    print(f"  {'mean':<16} bicubic {bicubic}   ours {ours}   {gain}")
 
     picture, curves = folder / "comparison.png", folder / "curves.png"
     report.draw_comparison(comparisons, picture)
     print(picture)
-    if report.draw_curves(Path("tb_logger") / opt["name"], bicubic, curves):
+    baseline = {"psnr": bicubic.y, "psnr_rgb": bicubic.rgb}
+    if report.draw_curves(Path("tb_logger") / opt["name"], baseline, curves):
         print(curves)
     else:
         print("no curves: the run has no TensorBoard log (logger: use_tb_logger: true)")

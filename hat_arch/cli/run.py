@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .parser import add_plugin_option
 
@@ -33,6 +36,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         add("--dry_run", action="store_true", help=dry_run)
         example = "change options: train:ema_decay=0.999"
         add("--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help=example)
+        if name == "train":
+            add(
+                "--restart", action="store_true", help="begin again where there is a run of this name, which is renamed"
+            )
+            parser.set_defaults(weights=None, untrained=False)
+        else:
+            add("--weights", metavar="FILE", help="weights to test, in place of those of the option file")
+            add("--untrained", action="store_true", help="measure random weights where there are no others")
+            parser.set_defaults(restart=False)
         add_plugin_option(parser)
         parser.set_defaults(run=run, is_train=name == "train")
 
@@ -44,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from .. import config
     from ..config import shipped_options
     from ..training import dry_run, pipeline
+    from ..training.run import TrainingRun
+    from ..training.tested_weights import for_test
 
     rank_variable = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}.get(args.launcher, "")
     rank = int(os.environ.get(rank_variable, "0"))
@@ -51,17 +65,25 @@ def run(args: argparse.Namespace) -> int:
         args.opt = str(shipped_options.named(args.opt))
         if rank == 0:
             print(f"option file: {args.opt}", flush=True)
+    if args.restart and args.auto_resume:
+        raise config.ConfigError("--restart begins again, --auto_resume goes on: leave out one of them")
+    change = None if args.is_train else for_test(args.opt, args.weights, args.untrained)
     if args.dry_run:
-        print(dry_run.dry_run(args.opt, args.is_train, args.force_yml))
+        print(dry_run.dry_run(args.opt, args.is_train, args.force_yml, change))
         return 0
     if args.gpus is not None:
-        return launch(args)
-    opt = config.load(args.opt, args.is_train, args.force_yml, build_networks=rank == 0 and not args.checked)
+        return launch(args, change)
+    build = rank == 0 and not args.checked
+    opt = config.load(args.opt, args.is_train, args.force_yml, build_networks=build, change=change)
     argv = ["-opt", args.opt, "--launcher", args.launcher, "--local_rank", str(args.local_rank), *_flags(args)]
-    gpus = f" --gpus {os.environ['WORLD_SIZE']}" if args.launcher == "pytorch" else ""
-    again = f"go on with: basicsr train -opt {args.opt}{gpus} --auto_resume"
+    again = f"go on with: {_again(args, os.environ['WORLD_SIZE'] if args.launcher == 'pytorch' else None)}"
     try:
-        (pipeline.train if args.is_train else pipeline.test)(opt, argv, Path.cwd())
+        run_pipeline = pipeline.train if args.is_train else pipeline.test
+        run_pipeline(opt, argv, Path.cwd(), TrainingRun(opt, restart=args.restart))
+    except pipeline.RunIsDone as done:
+        print(done)
+    except SystemExit as end:  # of a process that leaves it to the first to say why
+        return int(end.code or 0)
     except pipeline.Stopped as stopped:
         if rank == 0:
             _say(f"{stopped}; {again}")
@@ -87,10 +109,23 @@ def _say(line: str) -> None:
 
 
 def _flags(args: argparse.Namespace) -> list[str]:
+    """The flags of this command that BasicSR has too."""
     return [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag[2:])]
 
 
-def launch(args: argparse.Namespace) -> int:
+def _own_words(args: argparse.Namespace) -> list[str]:
+    """The options of this command that BasicSR does not have."""
+    words = [word for plugin in args.plugin for word in ("--plugin", plugin)]
+    return words + (["--force_yml", *args.force_yml] if args.force_yml else [])
+
+
+def _again(args: argparse.Namespace, gpus: object) -> str:
+    """The command that goes on with a training."""
+    words = ["basicsr", "train", "-opt", args.opt, *(["--gpus", str(gpus)] if gpus else []), "--auto_resume"]
+    return shlex.join([*words, *_own_words(args)])
+
+
+def launch(args: argparse.Namespace, change: Callable[[dict[str, Any]], None] | None) -> int:
     """Starts ``--gpus`` processes of this command with torch's elastic launcher, as ``torchrun`` does.
 
     Returns:
@@ -107,12 +142,14 @@ def launch(args: argparse.Namespace) -> int:
     there = torch.cuda.device_count()
     if args.gpus < 1 or (there and args.gpus > there):
         raise config.ConfigError(f"--gpus {args.gpus}: there are {there} GPUs here")
-    config.load(args.opt, args.is_train, args.force_yml)  # here, so that its problems are printed once
+    config.load(args.opt, args.is_train, args.force_yml, change=change)  # here, so that its problems are printed once
     verb = "train" if args.is_train else "test"
     words = ["--standalone", "--nproc_per_node", str(args.gpus), "-m", "hat_arch", verb, "-opt", args.opt, "--checked"]
     words += ["--launcher", "pytorch", *_flags(args)]
-    words += [word for plugin in args.plugin for word in ("--plugin", plugin)]
-    words += ["--force_yml", *args.force_yml] if args.force_yml else []
+    words += ["--restart"] if args.restart else []
+    words += ["--untrained"] if args.untrained else []
+    words += ["--weights", args.weights] if args.weights else []
+    words += _own_words(args)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // args.gpus)))
     logging.disable(logging.CRITICAL)  # in this process, which only starts the others
     try:
@@ -122,9 +159,9 @@ def launch(args: argparse.Namespace) -> int:
         # SIGTERM were stopped by the launcher.
         codes = {number: failure.exitcode for number, failure in error.failures.items()}
         number, code = min(codes.items(), key=lambda item: (item[1] == -signal.SIGTERM, item[1] > 0))
-        if code not in (130, 143):  # Ctrl-C and SIGTERM, of which the processes have told themselves
+        if code not in (2, 130, 143):  # what a user can mend, Ctrl-C, SIGTERM: the processes have told themselves
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            again = f"; go on with: basicsr {verb} -opt {args.opt} --gpus {args.gpus} --auto_resume"
+            again = f"; go on with: {_again(args, args.gpus)}"
             _say(f"process {number} ended with {how}; the others were stopped{again if args.is_train else ''}")
         return code if code > 0 else 1
     except SignalException as error:

@@ -68,7 +68,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--compare", action="store_true", help="also NAME_compare.png: beside bicubic, with a detail")
     add("--dry-run", "--dry_run", action="store_true", help="say what would be done, with time and memory, and end")
     add_plugin_option(parser)
-    parser.set_defaults(run=run, after_stop="; the same command goes on from there")
+    parser.set_defaults(run=run, after_stop="; the same command goes on after the images that are done")
 
 
 def tile_side(text: str) -> Literal["auto", "whole"] | int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ def load(
     overrides: Iterable[str] = (),
     absent: list[Path] | None = None,
     build_networks: bool = True,
+    change: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Reads and checks an option file.
 
@@ -27,6 +28,7 @@ def load(
         overrides: assignments of ``--force_yml``, such as ``train:ema_decay=0.999``; the value is read as YAML.
         absent: if given, data and weights that are not on the disk are added to it, and are no errors.
         build_networks: whether to try if the networks can be built and fit their weights. One process of a run does.
+        change: is called with the content of the file before it is checked, and may change it.
 
     Returns:
         A plain dict for BasicSR, with defaults filled in.
@@ -40,6 +42,8 @@ def load(
     raw, lines = reading.read(file)
     for assignment in overrides:
         reading.override(raw, assignment)
+    if change is not None:
+        change(raw)
     problems = Problems(file, lines, absent)
     model = schema.TrainOptions if is_train else schema.TestOptions
     opt = schema.validate(model, raw, problems)

@@ -39,7 +39,16 @@ FolderName = Annotated[str, AfterValidator(_folder_name)]
 """A name that a folder or file gets: nothing is written elsewhere."""
 
 HAT_MODEL_ONLY = {
-    "train": {"precision", "accumulate", "compile", "channels_last", "clip_grad_norm", "max_bad_steps", "fft_opt"},
+    "train": {
+        "precision",
+        "accumulate",
+        "compile",
+        "channels_last",
+        "clip_grad_norm",
+        "max_bad_steps",
+        "begin_as_interpolation",
+        "fft_opt",
+    },
     "val": {"tile", "tile_overlap", "tile_blend", "tile_batch", "self_ensemble", "precision", "compile"},
     "logger": {"keep_last", "keep_best", "safetensors"},
 }
@@ -101,6 +110,11 @@ class Dataset(Section):
     all colours that others have. The project's own data sets only."""
     use_shuffle: bool | None = None
     """Whether an epoch goes through the images in random order (default), or in theirs."""
+    color: Literal["y"] | None = None
+    """``y``: images become luma, for a network of one channel."""
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    """For each channel, in 0…1: subtracted, and divided by."""
     batch_size_per_gpu: Positive | None = None
     num_worker_per_gpu: Count | None = None
     dataset_enlarge_ratio: Positive | None = None
@@ -145,10 +159,13 @@ class Train(Section):
     """Whether to compile the network with torch.compile, or its mode."""
     channels_last: bool | None = None
     """Whether images and weights are kept in the channels-last memory format."""
+    begin_as_interpolation: bool | None = None
+    """Whether a network that starts from no weights starts as an interpolation, with the right colours; for HAT with
+    ``upsampler: pixelshuffledirect``."""
     clip_grad_norm: Number | None = None
     """Largest norm of the gradient; a larger gradient is scaled down to it."""
     fft_opt: dict[str, Any] | None = None
-    """Loss that is added to ``pixel_opt``, such as FFTLoss; ``type``, and its arguments."""
+    """Loss that is added to ``pixel_opt``, such as SpectralL1Loss; ``type``, and its arguments."""
     max_bad_steps: Positive | None = None
     """Steps in a row whose gradient may be NaN or infinite before training stops; 20 by default."""
 
@@ -252,6 +269,8 @@ class Options(Section):
     tile: Tile | None = None
     """The official HAT's tiles in validation and tests, in place of ``val: tile``."""
     val: Val | None = None
+    published: dict[str, dict[str, float]] | None = None
+    """Data set → metric, as in ``val: metrics`` → what the network's authors print; beside ours in a test's table."""
 
 
 class TestOptions(Options):

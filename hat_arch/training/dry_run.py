@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +35,7 @@ from ..data.stand_ins import stand_in
 from ..utils.errors import UserError, in_one_line
 from . import pipeline
 from .run import Stopped, TrainingRun
+from .start_summary import network, training
 
 LEAST_PATCH = 16  # pixels of LR
 VALIDATED = (20, 14)  # pixels of LR: no whole windows
@@ -52,14 +53,19 @@ MAKE = {
 OFFICIAL = "https://github.com/XPixelGroup/HAT"
 
 
-def dry_run(file: str | Path, is_train: bool, overrides: Sequence[str] = ()) -> str:
-    """Tries an option file and returns what it says of the run, for printing.
+def dry_run(
+    file: str | Path,
+    is_train: bool,
+    overrides: Sequence[str] = (),
+    change: Callable[[dict[str, Any]], None] | None = None,
+) -> str:
+    """Tries an option file and returns what it says of the run, for printing; arguments as of `config.load`.
 
     Raises:
         ConfigError: it cannot work, for another reason than data or weights that are not there.
     """
     absent: list[Path] = []
-    opt = config.load(file, is_train, overrides, absent)
+    opt = config.load(file, is_train, overrides, absent, change=change)
     if videos := [dataset["type"] for dataset in opt["datasets"].values() if _is_video(dataset)]:
         tried = f"nothing but the checks: no videos can be made up for {videos[0]}"
         return "\n".join(_summary(Path(file), opt, tried, None, absent))
@@ -124,8 +130,8 @@ def reduced(opt: Options, folder: Path, absent: list[Path], growth: int = 1) -> 
             dataset.update(batch_size_per_gpu=1, num_worker_per_gpu=min(1, dataset["num_worker_per_gpu"]))
             dataset["dataset_enlarge_ratio"] = 1
         small["datasets"][phase] = stand_in(dataset, folder / phase, scale, size)
-    for name, network in networks(small).items():
-        small[name] = without_absent_weights(network)
+    for name, section in networks(small).items():
+        small[name] = without_absent_weights(section)
     small |= {"gt_size": _gt_size(opt)} if "gt_size" in opt else {}
     small |= {"queue_size": 1} if "queue_size" in opt else {}  # of the pairs that Real-ESRGAN's models mix
     if "train" in small:
@@ -177,11 +183,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _summary(file: Path, opt: Options, tried: str, model: Any, absent: list[Path]) -> list[str]:
-    scale = f" x{opt['scale']}" if "scale" in opt else ""
     count = sum(weights.numel() for weights in _network(opt, model).parameters())
-    rows = [("network", f"{opt['network_g']['type']}{scale}, {count:,} parameters"), *_weights(file, opt, absent)]
+    rows = [("network", f"{network(opt)}, {count:,} parameters"), *_weights(file, opt, absent)]
     if "train" in opt:
-        rows += [("training", _training(opt)), *([("memory", _memory(model))] if model else [])]
+        rows += [("training", training(opt)), *([("memory", _memory(model))] if model else [])]
     commands: dict[str, None] = {}  # in their order
     for phase, dataset in opt["datasets"].items():
         named = [key for key in dataset if key.startswith(("dataroot", "meta_info"))]
@@ -221,17 +226,6 @@ def _weights(file: Path, opt: Options, absent: list[Path]) -> list[tuple[str, st
             text = f"missing: {path}"
         rows.append(("weights", text))
     return rows or [("weights", "none to start from" if "train" in opt else "none: the network is untrained")]
-
-
-def _training(opt: Options) -> str:
-    train, data = opt["train"], opt["datasets"]["train"]
-    optimizer, schedule = train["optim_g"], train["scheduler"]
-    steps = schedule.get("milestones") or schedule.get("periods") or []
-    return (
-        f"{int(train['total_iter']):,} iterations, batch {data['batch_size_per_gpu']} a process"
-        + (f", GT patches {data['gt_size']}x{data['gt_size']}" if data.get("gt_size") else "")
-        + f", {optimizer['type']}, lr {optimizer['lr']:g}, {schedule['type']} {', '.join(f'{n:,}' for n in steps)}"
-    )
 
 
 def _memory(model: Any) -> str:

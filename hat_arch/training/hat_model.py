@@ -17,6 +17,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..archs.interpolation import begin_as_interpolation
 from ..inference.upscaler import fast_in_bf16
 from ..utils.errors import UserError
 from .checkpoints import SavingModel
@@ -70,6 +71,11 @@ class HATModel(SavingModel, ValidatingModel):
         self.run = run
 
     def init_training_settings(self) -> None:
+        if self.train_opt.get("begin_as_interpolation") and not self.opt["path"].get("pretrain_network_g"):
+            try:
+                begin_as_interpolation(self.get_bare_model(self.net_g))
+            except ValueError as error:
+                raise TrainingError(f"train: begin_as_interpolation: {error}") from error
         self.cri_fft = build_loss(fft).to(self.device) if (fft := self.train_opt.get("fft_opt")) else None
         super().init_training_settings()
 

@@ -15,10 +15,13 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from ..compat.registration import registered
 from ..compat.without_cuda import cuda_is_cpu
+from . import run_folder
+from .results import write_results
 from .run import SIGNALS, Stopped, TrainingRun
+from .run_folder import RunIsDone
 from .seams import seams
 
-__all__ = ["Stopped", "test", "train"]
+__all__ = ["RunIsDone", "Stopped", "test", "train"]
 
 
 def train(opt: dict[str, Any], argv: list[str], root: Path, run: TrainingRun | None = None) -> None:
@@ -31,6 +34,7 @@ def train(opt: dict[str, Any], argv: list[str], root: Path, run: TrainingRun | N
         run: what the model follows; by default a new `TrainingRun`.
 
     Raises:
+        RunIsDone: nothing is left to train.
         Stopped: Ctrl-C or SIGTERM came; the state is saved.
         KeyboardInterrupt: it came twice, or before training began.
     """
@@ -45,6 +49,7 @@ def train(opt: dict[str, Any], argv: list[str], root: Path, run: TrainingRun | N
                 from . import report  # here, since it imports Matplotlib
 
                 report.write_summary(run.opt, run.model, run.monitor)
+                run_folder.finish(run.opt, opt, int(run.opt["train"]["total_iter"]))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -59,6 +64,8 @@ def test(opt: dict[str, Any], argv: list[str], root: Path, run: TrainingRun | No
     try:
         with seams(opt, argv, run), cuda_is_cpu(_names_cuda(opt)):
             test_pipeline(str(root))
+            if run.opt["rank"] == 0 and not run.dry:
+                write_results(run.opt, getattr(run.model, "measured", {}))
     finally:
         run.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,55 +12,79 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from basicsr.data import build_dataset
 from basicsr.metrics import calculate_psnr
-from basicsr.utils import tensor2img
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
+from ..config import ConfigError
+from ..data.named_errors import build_dataset
 from ..data.resize import imresize
 from ..inference.upscaler import Upscaler
 from ..utils.files import write_file
 from ..utils.machine import cpu_name
 from .checkpoints import versions
+from .measuring import for_network, has_ground_truth, picture
 from .monitor import Monitor
 
 CROP = 128  # side of the shown part, in pixels of the ground truth
 
 
+class Psnr(NamedTuple):
+    """PSNR in dB, of luma and of all three colours."""
+
+    y: float
+    rgb: float
+
+    def __str__(self) -> str:
+        return f"{self.y:.2f} / {self.rgb:.2f} dB"
+
+
 class Comparison(NamedTuple):
-    """A held-out image, upscaled: PSNR-Y in dB, and what a picture shows of it."""
+    """A held-out image, upscaled, and what a picture shows of it."""
 
     name: str
-    psnr_bicubic: float
-    psnr_ours: float
+    bicubic: Psnr
+    ours: Psnr
     parts: dict[str, NDArray[np.uint8]]
     """Title → the part with the most detail, RGB, of GT size."""
 
 
 def compare(opt: dict[str, Any], net: nn.Module) -> list[Comparison]:
-    """Upscales the images of the first validation set with ``net`` and with bicubic (MATLAB's)."""
-    name = next(name for name in opt["datasets"] if name.startswith("val"))
-    dataset = build_dataset({**opt["datasets"][name], "phase": "val", "scale": opt["scale"]})
+    """Upscales the images of the first validation set that has ground truth, with ``net`` and MATLAB's bicubic.
+
+    Raises:
+        ConfigError: there is none.
+    """
     upscaler = Upscaler.from_options(net, opt)
-    return [_compare_one(sample, upscaler) for sample in dataset]
+    for name, section in opt["datasets"].items():
+        if name.startswith("val"):
+            dataset = build_dataset({**section, "phase": "val", "scale": opt["scale"]})
+            if has_ground_truth(dataset):
+                return [_compare_one(for_network(dataset[n], opt), upscaler) for n in range(len(dataset))]
+    raise ConfigError(f"{opt['name']}: datasets has no validation set with ground truth to report on")
 
 
 def _compare_one(sample: dict[str, Any], upscaler: Upscaler) -> Comparison:
     scale = upscaler.scale
-    lr, ours, gt = (tensor2img(image) for image in (sample["lq"], upscaler(sample["lq"][None]), sample["gt"]))
+    lr, ours, gt = (picture(image) for image in (sample["lq"], upscaler(sample["lq"][None]), sample["gt"]))
     bicubic = imresize(lr, scale)
-    before, after = (float(calculate_psnr(x, gt, crop_border=scale, test_y_channel=True)) for x in (bicubic, ours))
+    before, after = (psnr(image, gt, scale) for image in (bicubic, ours))
     images = {
         "LR": lr.repeat(scale, 0).repeat(scale, 1),
-        f"bicubic {before:.2f} dB": bicubic,
-        f"ours {after:.2f} dB": ours,
-        "GT": gt,
+        f"bicubic {before}": bicubic,
+        f"ours {after}": ours,
+        "GT: PSNR of Y / of RGB": gt,
     }
     top, left = most_detailed(gt)
-    parts = {title: image[top : top + CROP, left : left + CROP, ::-1] for title, image in images.items()}
+    parts = {title: image[top : top + CROP, left : left + CROP] for title, image in images.items()}
     return Comparison(Path(sample["lq_path"]).stem, before, after, parts)
+
+
+def psnr(image: NDArray[np.uint8], gt: NDArray[np.uint8], border: int) -> Psnr:
+    """PSNR of an image ``(H, W, 3)`` RGB, without ``border`` pixels on each side."""
+    image, gt = image[..., ::-1], gt[..., ::-1]  # BasicSR's luma is that of BGR
+    return Psnr(*(float(calculate_psnr(image, gt, crop_border=border, test_y_channel=y)) for y in (True, False)))
 
 
 def draw_comparison(comparisons: list[Comparison], file: Path) -> None:
@@ -70,7 +95,7 @@ def draw_comparison(comparisons: list[Comparison], file: Path) -> None:
     for row, comparison in zip(axes, rows):
         for ax, (title, part) in zip(row, comparison.parts.items()):
             ax.imshow(part, interpolation="nearest")
-            ax.set_title(plain(f"{comparison.name}: LR") if title == "LR" else title, fontsize=10)
+            ax.set_title(plain(f"{comparison.name}: LR") if title == "LR" else title, fontsize=9)
             ax.set_axis_off()
     save(figure, file)
 
@@ -103,10 +128,10 @@ def scalars(events: Path) -> dict[str, dict[int, float]]:
     return curves
 
 
-def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
+def draw_curves(events: Path, bicubic: Mapping[str, float], file: Path) -> bool:
     """Draws losses and metrics over iterations from TensorBoard's logs in ``events``; False if there are none.
 
-    ``baseline`` is bicubic's PSNR on the validation set, drawn beside the PSNR curve.
+    ``bicubic`` has its values of some metrics on the validation set, drawn beside their curves.
     """
     curves = {tag: points for tag, points in scalars(events).items() if tag.startswith(("losses/l_", "metrics/"))}
     if not curves:
@@ -117,8 +142,8 @@ def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
         ax.plot([*points], [*points.values()], marker="." if len(points) < 40 else "")
         if tag.startswith("losses/"):
             ax.set_yscale("log")
-        if tag.endswith("/psnr") and baseline is not None:
-            ax.axhline(baseline, color="gray", linestyle="--", label=f"bicubic {baseline:.2f}")
+        if (value := bicubic.get(tag.rpartition("/")[2])) is not None:
+            ax.axhline(value, color="gray", linestyle="--", label=f"bicubic {value:.2f}")
             ax.legend()
         ax.set_title(tag.partition("/")[2].replace("/", ": "), fontsize=10)
         ax.set_xlabel("iteration")
@@ -130,7 +155,7 @@ def draw_curves(events: Path, baseline: float | None, file: Path) -> bool:
 def write_summary(opt: dict[str, Any], model: Any, monitor: Monitor) -> None:
     """Writes summary.md, and curves.png if the run has a TensorBoard log, into the folder of a run that is done."""
     folder = Path(opt["path"]["experiments_root"])
-    drawn = draw_curves(Path(opt["root_path"]) / "tb_logger" / opt["name"], None, folder / "curves.png")
+    drawn = draw_curves(Path(opt["root_path"]) / "tb_logger" / opt["name"], {}, folder / "curves.png")
     text = summary(opt, model, monitor) + ("![curves](curves.png)\n" if drawn else "")
     write_file(folder / "summary.md", text.encode())
     print(f"{folder / 'summary.md'}{', curves.png' if drawn else ''}")

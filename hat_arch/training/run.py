@@ -7,14 +7,16 @@ import os
 import signal
 import sys
 import types
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import distributed
 
 from ..data.sampling import DrawSampler
 from . import wandb_log
+from .measuring import MeasuringModel
 from .monitor import Monitor
+from .start_summary import start_summary
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,18 +39,24 @@ class TrainingRun:
     Args:
         options: the checked option file; goes into the checkpoints.
         dry: whether it writes no checkpoint and no summary, and Ctrl-C stops it at once.
+        restart: whether it begins again where a run of its name is there.
     """
 
-    def __init__(self, options: dict[str, Any] | None = None, dry: bool = False) -> None:
+    def __init__(self, options: dict[str, Any] | None = None, dry: bool = False, restart: bool = False) -> None:
         self.options = options or {}
         self.dry = dry
+        self.restart = restart
         self.opt: dict[str, Any] = {}
         """The options as BasicSR's pipeline has completed them; empty until it has read them."""
         self.sampler: DrawSampler | None = None
         self.batch_size = 0
         """Samples of an iteration, of all processes together."""
+        self.datasets: list[tuple[str, str, int]] = []
+        """Phase, name and number of images of each."""
         self.val_loaders: list[Any] = []
         self.tb_logger: Any = None
+        self.claimed: TextIO | None = None
+        """Open while this run, and no other, may use its folder."""
         self.monitor = Monitor()
         self.model: Any = None
         self.place = 0, 0
@@ -58,14 +66,19 @@ class TrainingRun:
         self.pid = os.getpid()
 
     def begin(self, model: Any) -> None:
-        """Called when the model is built: validates before the first iteration if ``val: val_first`` says so."""
+        """Called when the model is built: shows what is about to run, and validates first if ``val_first`` says so."""
         self.model = model
+        logging.getLogger("basicsr").info(start_summary(self.opt, model, self.datasets))
         if not self.opt["is_train"]:
             return
         self.monitor = Monitor(self.opt, self.batch_size, self.tb_logger)
         if (self.opt.get("val") or {}).get("val_first") and not self.opt["path"].get("resume_state"):
             for loader in self.val_loaders:
                 model.validation(loader, 0, self.tb_logger, self.opt["val"]["save_img"])
+
+    def shows(self, record: logging.LogRecord) -> bool:
+        """Whether the terminal shows a line of the log: all once the model is built, before that only warnings."""
+        return record.levelno >= logging.WARNING or self.model is not None
 
     # the place in the data
 
@@ -134,14 +147,17 @@ class TrainingRun:
             wandb_log.finish()
         if self.sampler:
             self.sampler.report()
+        for handler in logging.getLogger("basicsr").handlers:
+            handler.removeFilter(self.shows)
+        if self.claimed:
+            self.claimed.close()
         if distributed.is_available() and distributed.is_initialized():
             distributed.destroy_process_group()
 
 
-class FollowsRun:
+class FollowsRun(MeasuringModel):
     """Mixed into the models of BasicSR and of plugins, so that their training shows progress and can be stopped."""
 
-    opt: dict[str, Any]
     device: torch.device
     run: TrainingRun
 

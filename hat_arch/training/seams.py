@@ -7,6 +7,8 @@ these takes the place of one of them, for the length of a run.
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import multiprocessing
 import os
 import signal
@@ -23,14 +25,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from basicsr.utils import check_resume, get_root_logger
+from basicsr.utils import FileClient, check_resume, get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from ..compat.registration import registered
 from ..config.reading import Options
+from ..data import named_errors
 from ..data.sampling import DrawSampler
 from ..utils.errors import UserError
-from . import checkpoints, wandb_log
+from . import checkpoints, run_folder, wandb_log
 from .run import FollowsRun, TrainingRun
 
 LOADER_TIMEOUT = 1800  # seconds without a batch after which a data-loading worker counts as dead
@@ -55,7 +58,11 @@ def seams(opt: Options, argv: list[str], run: TrainingRun) -> Iterator[None]:
             (basicsr.train, "parse_options", partial(parse_options, opt, argv, run)),
             (basicsr.test, "parse_options", partial(parse_options, opt, argv, run)),
             (options, "init_dist", init_dist),
-            (basicsr.train, "load_resume_state", partial(load_resume_state, opt)),
+            (basicsr.train, "load_resume_state", partial(load_resume_state, opt, run)),
+            (basicsr.train, "get_root_logger", partial(get_logger, run)),
+            (basicsr.test, "get_root_logger", partial(get_logger, run)),
+            (basicsr.train, "build_dataset", partial(build_dataset, run)),
+            (basicsr.test, "build_dataset", partial(build_dataset, run)),
             (basicsr.train, "init_wandb_logger", wandb_log.start),
             (basicsr.train, "init_tb_loggers", partial(init_tb_loggers, basicsr.train.init_tb_loggers, run)),
             (basicsr.train, "EnlargedSampler", DrawSampler),
@@ -64,6 +71,7 @@ def seams(opt: Options, argv: list[str], run: TrainingRun) -> Iterator[None]:
                 "create_train_val_dataloader",
                 partial(create_loaders, basicsr.train.create_train_val_dataloader, run),
             ),
+            (FileClient, "get", named_errors.remembering(FileClient.get)),
             (PrefetchGenerator, "run", prefetch),
             (PrefetchGenerator, "__next__", next_prefetched),
             (basicsr.train, "build_model", partial(build_model, run)),
@@ -90,7 +98,8 @@ def parse_options(
     ordered_yaml, command_line = options.ordered_yaml, sys.argv
     options.ordered_yaml, sys.argv = lambda: (checked_options, None), [command_line[0], *argv]
     try:
-        completed, args = options.parse_options(root_path, is_train)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints whether the run is distributed
+            completed, args = options.parse_options(root_path, is_train)
     finally:
         options.ordered_yaml, sys.argv = ordered_yaml, command_line
     if "train" in completed["datasets"]:
@@ -99,6 +108,7 @@ def parse_options(
         print(f"One of {completed['num_gpu']} GPUs is used; all with: --gpus {completed['num_gpu']}", file=sys.stderr)
         completed["num_gpu"] = 1
     run.opt = completed
+    run.claimed = run_folder.claim(completed)
     return completed, args
 
 
@@ -122,29 +132,26 @@ def init_dist(launcher: str, backend: str | None = None, port: int | None = None
     torch.distributed.init_process_group((backend or "nccl") if gpu else "gloo", **kwargs)
 
 
-def load_resume_state(checked: Options, opt: Options) -> Options | None:
+def load_resume_state(checked: Options, run: TrainingRun, opt: Options) -> Options | None:
     """Replaces BasicSR's function, which asks for the CUDA device and so cannot resume on a CPU.
 
     It also looks for states in the run's own folder rather than in ``experiments/`` of the current one, passes over
-    checkpoints that are not whole, and compares the options.
+    checkpoints that are not whole, takes the weights that lie beside the state, and compares the options.
 
     Args:
         checked: the option file's.
+        run: says whether to begin again.
         opt: the pipeline's options.
 
     Raises:
         CheckpointError: the state asked for cannot be used, or not with these options.
+        RunIsDone, UserError: as `run_folder.starting_point`.
     """
-    if opt["auto_resume"]:
-        found = checkpoints.newest(Path(opt["path"]["training_states"]), Path(opt["path"]["models"]))
-        if found is None:
-            return None
-        path, state = found
-    elif opt["path"].get("resume_state"):
-        path = Path(opt["path"]["resume_state"])
-        state = checkpoints.load(path)
-    else:
+    found = run_folder.first_decides(opt, lambda: run_folder.starting_point(opt, checked, run.restart))
+    if found is None:
         return None
+    path, weights = found
+    state = checkpoints.load(path)
     before = checkpoints.options_of(state)
     fatal, harmless = checkpoints.changed_options(before, checked) if before else ([], [])
     if fatal:
@@ -157,14 +164,41 @@ def load_resume_state(checked: Options, opt: Options) -> Options | None:
         for line in harmless:
             print(f"option changed since {path.name}: {line}", file=sys.stderr)
     opt["path"]["resume_state"] = str(path)
-    check_resume(opt, state["iter"])
+    own = opt["path"]["models"]
+    if weights != Path(own):
+        run_folder.first_decides(opt, lambda: run_folder.make(opt))
+        if opt["rank"] == 0:
+            print(f"goes on from {path}, with the weights in {weights}", file=sys.stderr)
+    opt["path"]["models"] = str(weights)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints each path that it sets
+        check_resume(opt, state["iter"])
+    opt["path"]["models"] = own
     return state
+
+
+def get_logger(run: TrainingRun, logger_name: str = "basicsr", **kwargs: Any) -> logging.Logger:
+    """BasicSR's function; its terminal shows the run's own summary in place of all that is logged before it.
+
+    That is some 150 lines: a banner, all options, the layers. They are in the log file.
+    """
+    logger = get_root_logger(logger_name, **kwargs)
+    for handler in logger.handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.addFilter(run.shows)
+    return logger
 
 
 def init_tb_loggers(original: Callable[[Options], Any], run: TrainingRun, opt: Options) -> Any:
     """BasicSR's function; tells the run its TensorBoard writer, which BasicSR closes only after a whole training."""
     run.tb_logger = original(opt)
     return run.tb_logger
+
+
+def build_dataset(run: TrainingRun, opt: Options) -> Any:
+    """BasicSR's function, for data sets that name what they cannot use; tells the run their sizes."""
+    dataset = named_errors.build_dataset(opt)
+    run.datasets.append((opt["phase"], opt["name"], len(dataset)))
+    return dataset
 
 
 def create_loaders(original: Callable[..., Any], run: TrainingRun, opt: Options, logger: Any) -> Any:

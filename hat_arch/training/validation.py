@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger, tensor2img
+from basicsr.utils import get_root_logger
 from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Subset
@@ -17,17 +17,18 @@ from torch.utils.data import DataLoader, Subset
 from ..data.resize import imresize
 from ..inference.padded_tiles import in_padded_tiles
 from ..inference.upscaler import Upscaler
+from .measuring import MeasuringModel, picture
 from .random_state import same_random_numbers_after
 
 PICTURES = 3  # of a validation, in TensorBoard
 PICTURE_SIDE = 192  # pixels of SR
 
 
-class ValidatingModel(SRModel):
+class ValidatingModel(MeasuringModel, SRModel):
     """BasicSR's `SRModel`, whose validation
 
     * spreads the images over all processes, and upscales them as `hat_arch.config.schema.Val` says (``tile``,
-      ``precision``, ``self_ensemble``); those without ground truth are not scored;
+      ``precision``, ``self_ensemble``);
     * draws no random number that training would have drawn;
     * leaves the network in training mode, also if it fails.
     """
@@ -64,16 +65,14 @@ class ValidatingModel(SRModel):
         """Validates on all processes."""
         if self.is_train:  # BasicSR's loop counts one beyond the end
             current_iter = min(current_iter, int(self.opt["train"]["total_iter"]))
-        scored = dataloader.dataset.opt.get("dataroot_gt") is not None
         self.pictures.clear()
-        opt = self.opt
-        if not scored:  # BasicSR reads in ``opt`` whether to score, and fails without ground truth
-            self.opt = {**opt, "val": {**opt["val"], "metrics": None}}
-        try:
-            with same_random_numbers_after():
-                super().validation(dataloader, current_iter, tb_logger, save_img)
-        finally:
-            self.opt = opt
+        with same_random_numbers_after():
+            super().validation(dataloader, current_iter, tb_logger, save_img)
+        if tb_logger:
+            for n, shown in enumerate(self.pictures):
+                title = f"{dataloader.dataset.opt['name']}/{n}: LR, bicubic, SR, GT"
+                tb_logger.add_image(title, shown, current_iter, dataformats="HWC")
+            tb_logger.flush()  # a run that is killed keeps its curves
 
     def dist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """Each process takes every n-th image; then all have the metrics of all images."""
@@ -86,14 +85,18 @@ class ValidatingModel(SRModel):
                 self.nondist_validation(DataLoader(part, batch_size=1), current_iter, None, save_img)
             finally:
                 self.part_of_validation = False
-        if self.opt["val"].get("metrics") is None:
-            distributed.barrier()
-            return
-        names = list(self.opt["val"]["metrics"])
-        sums = [self.metric_results[name] * len(part) if len(part) else 0.0 for name in names]
+        names, scores = list(self.opt["val"].get("metrics") or ()), self.scores
+        ours = [self.metric_results[name] * len(part) if len(part) else 0.0 for name in names]
+        bicubic = [scores.bicubic.get(name, 0.0) for name in names]
+        sums = [scores.images, scores.seconds, bool(scores.bicubic), *bicubic, *ours]
         total = torch.tensor(sums, dtype=torch.float64, device=self.device)
         distributed.all_reduce(total)
-        self.metric_results = {name: value / len(dataset) for name, value in zip(names, total.tolist())}
+        images, scores.seconds, with_bicubic, *values = total.tolist()
+        scores.images = int(images)
+        if not names:
+            return
+        scores.bicubic = dict(zip(names, values)) if with_bicubic else {}
+        self.metric_results = {n: value / len(dataset) for n, value in zip(names, values[len(names) :])}
         self._initialize_best_metric_results(dataset.opt["name"])
         for name, value in self.metric_results.items():
             self._update_best_metric_result(dataset.opt["name"], name, value, current_iter)
@@ -122,12 +125,6 @@ class ValidatingModel(SRModel):
             return
         self.last_metrics[dataset_name] = {name: float(value) for name, value in self.metric_results.items()}
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
-        if tb_logger:
-            for n, picture in enumerate(self.pictures):
-                tb_logger.add_image(
-                    f"{dataset_name}/{n}: LR, bicubic, SR, GT", picture, current_iter, dataformats="HWC"
-                )
-            tb_logger.flush()  # a run that is killed keeps its curves
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         visuals = super().get_current_visuals()
@@ -137,10 +134,14 @@ class ValidatingModel(SRModel):
 
 
 def comparison_picture(visuals: dict[str, Tensor], scale: int) -> NDArray[np.uint8]:
-    """The middle of an image, side by side: LR, bicubic, SR, and GT if it is there; ``(H, W, 3)`` RGB."""
-    lr, sr = (tensor2img(visuals[name], rgb2bgr=False) for name in ("lq", "result"))
+    """The middle of an image, side by side: LR, bicubic, SR, and GT; ``(H, W, 3)`` RGB.
+
+    What is not there, or of another size than SR, is left out.
+    """
+    lr, sr = picture(visuals["lq"]), picture(visuals["result"])
     pictures = [lr.repeat(scale, 0).repeat(scale, 1), imresize(lr, scale), sr]
     if "gt" in visuals:
-        pictures.append(tensor2img(visuals["gt"], rgb2bgr=False))
+        pictures.append(picture(visuals["gt"]))
+    same = [image for image in pictures if image.shape == sr.shape]
     top, left = (max(0, (side - PICTURE_SIDE) // 2) for side in sr.shape[:2])
-    return np.hstack([picture[top : top + PICTURE_SIDE, left : left + PICTURE_SIDE] for picture in pictures])
+    return np.hstack([image[top : top + PICTURE_SIDE, left : left + PICTURE_SIDE] for image in same])

@@ -32,6 +32,18 @@ class WeightsError(UserError):
     """A file cannot be read as weights; the message says why."""
 
 
+def run_weights(run: Path) -> Path | None:
+    """The weights that a training has left in its folder: those of its end, else the best, else the newest."""
+    models = run / "models"
+    latest = models / "net_g_latest.pth"
+    if latest.is_file():
+        return latest
+    if best := sorted(models.glob("net_g_best_*.pth")):
+        return best[0]
+    checkpoints = [file for file in models.glob("net_g_*.pth") if file.stem.removeprefix("net_g_").isdigit()]
+    return max(checkpoints, key=lambda file: int(file.stem.removeprefix("net_g_")), default=None)
+
+
 def read_weights(path: Path) -> dict[str, Weights]:
     """Reads the state dicts of a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file, without running code in it.
 

@@ -155,7 +155,7 @@ def test_killed_stopped_and_resumed_equals_uninterrupted(options, tmp_path, envi
     *survivors, last = complaints(done)
     assert last == (
         "basicsr: process 1 ended with signal 9; the others were stopped; "
-        "go on with: basicsr train -opt tiny.yml --gpus 2 --auto_resume"
+        "go on with: basicsr train -opt tiny.yml --gpus 2 --auto_resume --plugin faults.py"
     )
     assert survivors in ([], ["basicsr: process 0: another process of this run has ended"])
     assert states(parts) == [3]
@@ -165,7 +165,7 @@ def test_killed_stopped_and_resumed_equals_uninterrupted(options, tmp_path, envi
     [line] = complaints(done)
     stopped = re.fullmatch(r"basicsr: stopped after iteration (\d+), which is saved; go on with: (.*)", line)
     assert stopped and 6 <= int(stopped[1]) <= 8 and int(stopped[1]) in states(parts)
-    assert stopped[2] == "basicsr train -opt tiny.yml --gpus 2 --auto_resume"
+    assert stopped[2] == "basicsr train -opt tiny.yml --gpus 2 --auto_resume --plugin faults.py"
 
     done = start(parts, environment, "--auto_resume")
     assert done.returncode == 0, done.stderr

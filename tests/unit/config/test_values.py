@@ -45,7 +45,7 @@ WRONG = [
     ("train.pixel_opt", "reduction", "avg", "avg"),
     ("train.pixel_opt", "reduction", 1, "text"),
     ("train.pixel_opt", "reduction", "none", "no single number"),
-    ("train", "fft_opt", {"type": "FFTLoss", "reduction": "avg"}, "mean"),
+    ("train", "fft_opt", {"type": "SpectralL1Loss", "reduction": "avg"}, "mean"),
     ("val.metrics.psnr", "crop_border", "4", "integer"),
     ("val.metrics.psnr", "crop_border", [4], "integer"),
     ("val.metrics.psnr", "crop_border", 4.5, "integer"),
