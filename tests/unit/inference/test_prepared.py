@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -80,6 +81,19 @@ def test_follows_the_network(network, change, dtype):
     change(network)
     assert not torch.equal(prepared(images), before)
     assert torch.equal(prepared(images), plain(network, images, dtype))
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_follows_the_network_when_compiled(network, change, monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    torch.compiler.reset()
+    images = torch.rand(1, 3, 8, 8)
+    prepared = Prepared(network, compile=True)
+    before = prepared(images)
+    change(network)
+    after, expected = prepared(images), plain(network, images)
+    assert (after - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert not torch.allclose(after, before, rtol=0, atol=1e-3)
 
 
 def test_the_network_is_left_as_it_was():
