@@ -48,8 +48,8 @@ def fast_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, 
 class _ChunkedAttention(torch.autograd.Function):
     """Attention on a CPU, a few windows at a time, so that their weights stay in the cache and none are kept.
 
-    The backward pass computes the weights again, and if it is to be differentiated itself, by the plain formula. Both
-    passes use one buffer for all chunks: the system would clear fresh memory of that size for each.
+    The backward pass computes the weights again; by the plain formula if it is to be differentiated itself, or for many
+    gradients at once. Both passes use one buffer for all chunks: the system would clear fresh memory for each.
     """
 
     @staticmethod
@@ -68,10 +68,12 @@ class _ChunkedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias = ctx.saved_tensors
-        if torch.is_grad_enabled():  # second derivatives are wanted
+        again = torch.is_grad_enabled()  # second derivatives are wanted
+        if again or is_traced() or torch._C._functorch.is_legacy_batchedtensor(grad):
             learning = [z for z in ctx.saved_tensors if z.requires_grad]
-            out = attention(q, k, v, bias, ctx.scale)
-            grads = iter(torch.autograd.grad(out, learning, grad, create_graph=True))
+            with torch.enable_grad():
+                out = attention(q, k, v, bias, ctx.scale)
+            grads = iter(torch.autograd.grad(out, learning, grad, create_graph=again))
             return *(next(grads) if z.requires_grad else None for z in ctx.saved_tensors), None
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         dbias = None

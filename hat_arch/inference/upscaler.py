@@ -113,7 +113,7 @@ class Upscaler:
         self.blend = blend
         self.batch = batch
         self.self_ensemble = self_ensemble
-        self.channels = int(channels or getattr(network, "in_chans", 3))
+        self.channels: int = getattr(network, "in_chans", 3) if channels is None else channels
         self.report = report
         if precision == "auto":
             precision = "bf16" if fast_in_bf16(self._device(torch.device("cpu"))) else "fp32"
