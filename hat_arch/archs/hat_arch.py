@@ -13,23 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .exported import Places, Windows, crop_by_index
 from .layers import ChannelAttention, DropPath, Mlp, direct_upsampling, pad_to_multiple, upsampling
 from .strips import add, is_exported, join, saves_memory, saving_memory, strips
-from .window_attention import (
-    Attention,
-    WindowAttention,
-    as_computed,
-    overlap_size,
-    overlapping_windows,
-    relative_position_index,
-    shift_masks,
-    window_partition,
-    window_reverse,
-)
+from .window_attention import CrossAttention, WindowAttention, overlap_size, relative_position_index, shift_masks
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
 RECONSTRUCTION_REACH = 3  # rows of its input that an output pixel depends on, above and below, at any scale
@@ -97,7 +86,7 @@ class HAB(nn.Module):
         return add(x, self.drop_path(self.mlp(self.norm2(x))))
 
 
-class OCAB(Attention):
+class OCAB(CrossAttention):
     """Overlapping cross-attention block: queries from a window, keys and values from a larger one around it."""
 
     def __init__(
@@ -110,10 +99,7 @@ class OCAB(Attention):
         norm_layer: NormLayer,
         **attention: Any,
     ) -> None:
-        key_size = overlap_size(window_size, overlap_ratio)
-        super().__init__(dim, num_heads, window_size + key_size - 1, **attention)
-        self.window_size = window_size
-        self.key_size = key_size
+        super().__init__(dim, window_size, overlap_size(window_size, overlap_ratio), num_heads, **attention)
         self.norm1 = norm_layer(dim)
         self.norm2 = norm_layer(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
@@ -121,42 +107,6 @@ class OCAB(Attention):
     def forward(self, x: Tensor, index: Tensor, places: Places | None = None) -> Tensor:
         x = add(x, self.cross_attention(self.norm1(x), index, places))
         return add(x, self.mlp(self.norm2(x)))
-
-    def cross_attention(self, x: Tensor, index: Tensor, places: Places | None = None) -> Tensor:
-        """Attention from each window to the key window around it (paper equation 5); beyond the map are zeros.
-
-        Args:
-            x: ``(B, H, W, C)``, H and W multiples of the window size.
-            index: ``(n, m)`` from `relative_position_index`; negative rows count from the end of the table.
-            places: of the tokens in windows, while the network is exported.
-        """
-        before = (self.key_size - self.window_size) // 2
-        after = self.key_size - self.window_size - before
-        height = x.shape[1]
-        bias = as_computed(self.position_bias(index % (self.window_size + self.key_size - 1) ** 2))
-        if places is not None:
-            return self.at_once(x, bias, places)
-        project_in, project_out = self.projections()
-
-        def attended(i: int, j: int) -> Tensor:
-            top, bottom = max(0, i - before), min(height, j + after)
-            q, k, v = project_in(x[:, top:bottom]).chunk(3, -1)
-            q = window_partition(q[:, i - top : j - top], self.window_size)
-            margins = (0, 0, before, after, before - (i - top), after - (bottom - j))
-            k, v = (overlapping_windows(F.pad(z, margins), self.window_size, self.key_size) for z in (k, v))
-            out = self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), bias)
-            return window_reverse(project_out(out), self.window_size, len(x), j - i, x.shape[2])
-
-        return join((attended(i, j) for i, j in strips(x, self.window_size)), height)
-
-    def at_once(self, x: Tensor, bias: Tensor, places: Places) -> Tensor:
-        """`cross_attention` for all windows at once."""
-        dim = self.num_heads * self.head_dim
-        qkv = self.qkv(x.flatten(0, 2))
-        q = qkv[:, :dim].index_select(0, places.in_map)
-        kv = F.pad(qkv[:, dim:], (0, 0, 0, 1)).index_select(0, places.keys_in_map)  # the last token is zero
-        q, kv = self.split_parts(q, self.window_size**2, 1), self.split_parts(kv, self.key_size**2, 2)
-        return self.attend_at_once(q[0], kv[0], kv[1], bias[None]).index_select(0, places.in_windows).reshape(x.shape)
 
 
 class HybridGroup(nn.Module):

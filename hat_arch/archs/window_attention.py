@@ -285,3 +285,48 @@ class WindowAttention(Attention):
         out = join((self.attend(q, k, v, bias) for q, k, v, bias in zip(*qkv, biases) if len(q)), len(windows), 0)
         x = window_reverse(project_out(out), self.window_size, *x.shape[:3])
         return x.roll(shift, 2) if shift else x
+
+
+class CrossAttention(Attention):
+    """Attention from each window to a larger one of side ``key_size`` around it (paper equation 5)."""
+
+    def __init__(self, dim: int, window_size: int, key_size: int, num_heads: int, **kwargs: Any) -> None:
+        super().__init__(dim, num_heads, window_size + key_size - 1, **kwargs)
+        self.window_size = window_size
+        self.key_size = key_size
+
+    def cross_attention(self, x: Tensor, index: Tensor, places: Places | None = None) -> Tensor:
+        """The attention alone, without what a block adds to it; beyond the map are zeros.
+
+        Args:
+            x: ``(B, H, W, C)``, H and W multiples of the window size.
+            index: ``(n, m)`` from `relative_position_index`; negative rows count from the end of the table.
+            places: of the tokens in windows, while the network is exported.
+        """
+        before = (self.key_size - self.window_size) // 2
+        after = self.key_size - self.window_size - before
+        height = x.shape[1]
+        bias = as_computed(self.position_bias(index % (self.window_size + self.key_size - 1) ** 2))
+        if places is not None:
+            return self.at_once(x, bias, places)
+        project_in, project_out = self.projections()
+
+        def attended(i: int, j: int) -> Tensor:
+            top, bottom = max(0, i - before), min(height, j + after)
+            q, k, v = project_in(x[:, top:bottom]).chunk(3, -1)
+            q = window_partition(q[:, i - top : j - top], self.window_size)
+            margins = (0, 0, before, after, before - (i - top), after - (bottom - j))
+            k, v = (overlapping_windows(F.pad(z, margins), self.window_size, self.key_size) for z in (k, v))
+            out = self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), bias)
+            return window_reverse(project_out(out), self.window_size, len(x), j - i, x.shape[2])
+
+        return join((attended(i, j) for i, j in strips(x, self.window_size)), height)
+
+    def at_once(self, x: Tensor, bias: Tensor, places: Places) -> Tensor:
+        """`cross_attention` for all windows at once."""
+        dim = self.num_heads * self.head_dim
+        qkv = self.qkv(x.flatten(0, 2))
+        q = qkv[:, :dim].index_select(0, places.in_map)
+        kv = F.pad(qkv[:, dim:], (0, 0, 0, 1)).index_select(0, places.keys_in_map)  # the last token is zero
+        q, kv = self.split_parts(q, self.window_size**2, 1), self.split_parts(kv, self.key_size**2, 2)
+        return self.attend_at_once(q[0], kv[0], kv[1], bias[None]).index_select(0, places.in_windows).reshape(x.shape)
