@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from .strips import is_traced
 
+MASK_VALUE = -100.0  # of the official code, kept for equal results; added where a query must not see a key
 SCORES_IN_CACHE = 2**22  # bytes of attention weights that are worked on at a time on a CPU
 
 
@@ -27,7 +27,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, drop:
         ``(N, heads, n, d)``.
     """
     weights = torch.softmax((q * scale) @ k.transpose(-1, -2) + bias, -1)
-    return F.dropout(weights, drop) @ v
+    return (F.dropout(weights, drop) if drop else weights) @ v
 
 
 def fast_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, drop: float = 0.0) -> Tensor:
@@ -36,11 +36,11 @@ def fast_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, 
     * CUDA and others: PyTorch's fused attention, which has a gradient of the bias there.
     * CPU: `_ChunkedAttention`, since PyTorch's fused CPU kernel has no gradient of the bias, and in bf16 takes twice as
       long as two matrix products with a softmax between them.
-    * On a CPU with dropout, in compilers, tracers and `torch.func`, and for forward-mode gradients, the plain formula.
+    * On a CPU with dropout, and where layers must be plain (`is_traced`), the plain formula.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, bias[None], drop, scale=scale)
-    if drop or is_traced() or any(forward_ad.unpack_dual(z).tangent is not None for z in (q, k, v, bias)):
+    if drop or is_traced():
         return attention(q, k, v, bias, scale, drop)
     return _ChunkedAttention.apply(q, k, v, bias, scale)
 
@@ -48,8 +48,8 @@ def fast_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, 
 class _ChunkedAttention(torch.autograd.Function):
     """Attention on a CPU, a few windows at a time, so that their weights stay in the cache and none are kept.
 
-    The backward pass computes the weights again, and if it is to be differentiated itself, by the plain formula. Both
-    passes use one buffer for all chunks: the system would clear fresh memory of that size for each.
+    The backward pass computes the weights again; by the plain formula if it is to be differentiated itself, or for many
+    gradients at once. Both passes use one buffer for all chunks: the system would clear fresh memory for each.
     """
 
     @staticmethod
@@ -68,10 +68,12 @@ class _ChunkedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias = ctx.saved_tensors
-        if torch.is_grad_enabled():  # second derivatives are wanted
+        again = torch.is_grad_enabled()  # second derivatives are wanted
+        if again or is_traced() or torch._C._functorch.is_legacy_batchedtensor(grad):
             learning = [z for z in ctx.saved_tensors if z.requires_grad]
-            out = attention(q, k, v, bias, ctx.scale)
-            grads = iter(torch.autograd.grad(out, learning, grad, create_graph=True))
+            with torch.enable_grad():
+                out = attention(q, k, v, bias, ctx.scale)
+            grads = iter(torch.autograd.grad(out, learning, grad, create_graph=again))
             return *(next(grads) if z.requires_grad else None for z in ctx.saved_tensors), None
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         dbias = None

@@ -13,22 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .exported import Places, Windows, crop_by_index
 from .layers import ChannelAttention, DropPath, Mlp, direct_upsampling, pad_to_multiple, upsampling
-from .strips import add, join, saves_memory, saving_memory, strips
-from .window_attention import (
-    Attention,
-    WindowAttention,
-    as_computed,
-    overlap_size,
-    overlapping_windows,
-    relative_position_index,
-    shift_masks,
-    window_partition,
-    window_reverse,
-)
+from .strips import add, is_exported, join, saves_memory, saving_memory, strips
+from .window_attention import CrossAttention, WindowAttention, overlap_size, relative_position_index, shift_masks
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
 RECONSTRUCTION_REACH = 3  # rows of its input that an output pixel depends on, above and below, at any scale
@@ -87,16 +77,16 @@ class HAB(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio), drop)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, index: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, x: Tensor, index: Tensor, masks: Tensor, places: Places | None = None) -> Tensor:
         y = self.norm1(x)
-        x = add(x, self.drop_path(self.attn(y, index, self.shift_size, masks)))
+        x = add(x, self.drop_path(self.attn(y, index, self.shift_size, masks, places)))
         if self.conv_block is not None:
             x = add(x, self.conv_block(y), self.conv_scale)
         del y
         return add(x, self.drop_path(self.mlp(self.norm2(x))))
 
 
-class OCAB(Attention):
+class OCAB(CrossAttention):
     """Overlapping cross-attention block: queries from a window, keys and values from a larger one around it."""
 
     def __init__(
@@ -109,41 +99,14 @@ class OCAB(Attention):
         norm_layer: NormLayer,
         **attention: Any,
     ) -> None:
-        key_size = overlap_size(window_size, overlap_ratio)
-        super().__init__(dim, num_heads, window_size + key_size - 1, **attention)
-        self.window_size = window_size
-        self.key_size = key_size
+        super().__init__(dim, window_size, overlap_size(window_size, overlap_ratio), num_heads, **attention)
         self.norm1 = norm_layer(dim)
         self.norm2 = norm_layer(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, x: Tensor, index: Tensor) -> Tensor:
-        x = add(x, self.cross_attention(self.norm1(x), index))
+    def forward(self, x: Tensor, index: Tensor, places: Places | None = None) -> Tensor:
+        x = add(x, self.cross_attention(self.norm1(x), index, places))
         return add(x, self.mlp(self.norm2(x)))
-
-    def cross_attention(self, x: Tensor, index: Tensor) -> Tensor:
-        """Attention from each window to the key window around it (paper equation 5); beyond the map are zeros.
-
-        Args:
-            x: ``(B, H, W, C)``, H and W multiples of the window size.
-            index: ``(n, m)`` from `relative_position_index`; negative rows count from the end of the table.
-        """
-        before = (self.key_size - self.window_size) // 2
-        after = self.key_size - self.window_size - before
-        height = x.shape[1]
-        bias = as_computed(self.position_bias(index % len(self.relative_position_bias_table)))
-        project_in, project_out = self.projections()
-
-        def attended(i: int, j: int) -> Tensor:
-            top, bottom = max(0, i - before), min(height, j + after)
-            q, k, v = project_in(x[:, top:bottom]).chunk(3, -1)
-            q = window_partition(q[:, i - top : j - top], self.window_size)
-            margins = (0, 0, before, after, before - (i - top), after - (bottom - j))
-            k, v = (overlapping_windows(F.pad(z, margins), self.window_size, self.key_size) for z in (k, v))
-            out = self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), bias)
-            return window_reverse(project_out(out), self.window_size, len(x), j - i, x.shape[2])
-
-        return join((attended(i, j) for i, j in strips(x, self.window_size)), height)
 
 
 class HybridGroup(nn.Module):
@@ -155,14 +118,16 @@ class HybridGroup(nn.Module):
         self.overlap_attn = overlap_attn
         self.use_checkpoint = use_checkpoint
 
-    def forward(self, x: Tensor, index_sa: Tensor, index_oca: Tensor, masks: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, index_sa: Tensor, index_oca: Tensor, masks: Tensor, places: Places | None = None
+    ) -> Tensor:
         for block in self.blocks:
-            x = self.run(block, x, index_sa, masks)
-        return x if self.overlap_attn is None else self.run(self.overlap_attn, x, index_oca)
+            x = self.run(block, x, index_sa, masks, places)
+        return x if self.overlap_attn is None else self.run(self.overlap_attn, x, index_oca, places)
 
-    def run(self, block: nn.Module, *args: Tensor) -> Tensor:
+    def run(self, block: nn.Module, *args: Tensor | Places | None) -> Tensor:
         """The block; with ``use_checkpoint``, its activations are computed again for the backward pass, not kept."""
-        if self.use_checkpoint and torch.is_grad_enabled():
+        if self.use_checkpoint and torch.is_grad_enabled() and not is_exported():
             return checkpoint(block, *args, use_reentrant=False)
         return block(*args)
 
@@ -175,7 +140,7 @@ class RHAG(nn.Module):
         self.residual_group = residual_group
         self.conv = residual_conv(dim, resi_connection)
 
-    def forward(self, x: Tensor, *shared: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *shared: Tensor | Places | None) -> Tensor:
         y = self.residual_group(x, *shared)
         return add(x, self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
@@ -292,12 +257,12 @@ class HAT(nn.Module):
         self.mean: Tensor
         sides = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         resolution = [side // patch_size for side in sides]
-        shift = 0 if min(resolution) <= window_size else window_size // 2
+        self.shift_size = shift = 0 if min(resolution) <= window_size else window_size // 2
         mean = torch.tensor(RGB_MEAN if in_chans == 3 else (0.0,)).view(1, -1, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("relative_position_index_SA", relative_position_index(window_size))
-        key_size = overlap_size(window_size, overlap_ratio)
-        self.register_buffer("relative_position_index_OCA", relative_position_index(window_size, key_size))
+        self.key_size = overlap_size(window_size, overlap_ratio)
+        self.register_buffer("relative_position_index_OCA", relative_position_index(window_size, self.key_size))
         self.register_buffer("shift_masks", shift_masks(window_size, shift), persistent=False)
 
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, 1, 1)
@@ -359,16 +324,19 @@ class HAT(nn.Module):
         Returns:
             ``(B, in_chans, H · upscale, W · upscale)``, not clamped.
         """
-        if x.dim() != 4 or x.shape[1] != self.in_chans:
+        if x.dim() != 4 or (not torch.jit.is_tracing() and x.shape[1] != self.in_chans):  # a tracer's sizes are tensors
             raise ValueError(f"expected (B, {self.in_chans}, H, W), got {tuple(x.shape)}")
         h, w = x.shape[-2:]
-        x = pad_to_multiple(x, self.window_size).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels last
+        x = pad_to_multiple(x, self.window_size)
+        if not is_exported():
+            x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels last
         mean = self.mean.to(x.dtype)
         x = (x - mean) * self.img_range
         x = self.conv_first(x)
         x = add(x, self.conv_after_body(self.forward_features(x)))
         x = self.reconstruct(x) / self.img_range + mean
-        return x[..., : h * self.upscale, : w * self.upscale]
+        h, w = h * self.upscale, w * self.upscale
+        return crop_by_index(x, h, w) if is_exported() else x[..., :h, :w]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The groups: ``(B, C, H, W)`` to the same, H and W multiples of the window size."""
@@ -377,10 +345,14 @@ class HAT(nn.Module):
             pixels, (h, w) = self.absolute_pos_embed.shape[1], x.shape[1:3]
             if pixels != h * w:
                 raise ValueError(f"with ape the (padded) image must have img_size's {pixels} pixels; it is {h}x{w}")
-            x = x + self.absolute_pos_embed.view(1, h, w, -1)
+            x = x + self.absolute_pos_embed.view(1, h, w, x.shape[3])
         x = self.pos_drop(x)
+        places = None
+        if is_exported():
+            b, h, w = x.shape[:3]
+            places = Windows(b, h, w, self.window_size, x.device).places(self.shift_size, self.key_size)
         for layer in self.layers:
-            x = layer(x, self.relative_position_index_SA, self.relative_position_index_OCA, self.shift_masks)
+            x = layer(x, self.relative_position_index_SA, self.relative_position_index_OCA, self.shift_masks, places)
         return self.norm(x).permute(0, 3, 1, 2)
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -396,7 +368,7 @@ class HAT(nn.Module):
             part = self.upsample(self.conv_before_upsample(x[:, :, top : stop + RECONSTRUCTION_REACH]))
             return self.conv_last(part)[:, :, (start - top) * self.upscale : (stop - top) * self.upscale]
 
-        ranges = [(0, x.shape[2])]
-        if saves_memory() and self._reconstruction() == self.reconstruction_as_built:
-            ranges = strips(x.permute(0, 2, 3, 1), RECONSTRUCTED_ROWS)
+        if not saves_memory() or self._reconstruction() != self.reconstruction_as_built:
+            return self.conv_last(self.upsample(self.conv_before_upsample(x)))
+        ranges = strips(x.permute(0, 2, 3, 1), RECONSTRUCTED_ROWS)
         return join((reconstructed(*rows) for rows in ranges), x.shape[2] * self.upscale, 2)

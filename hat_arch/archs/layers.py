@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .strips import join, saves_memory, strips
+from .exported import pad_by_index
+from .strips import is_exported, join, saves_memory, strips
 
 
 class Mlp(nn.Module):
@@ -21,7 +22,12 @@ class Mlp(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:  # B, H, W, C
-        return join((self.drop(self.fc2(self.drop(F.gelu(self.fc1(x[:, i:j]))))) for i, j in strips(x)), x.shape[1])
+        if not saves_memory():
+            return self.of_rows(x)
+        return join((self.of_rows(x[:, i:j]) for i, j in strips(x)), x.shape[1])
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
 
 
 class ChannelAttention(nn.Module):
@@ -84,6 +90,8 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
     Pixels are mirrored (the border pixel is not repeated) where the image is large enough for it, else replicated.
     """
+    if is_exported():
+        return pad_by_index(x, multiple)
     height, width = x.shape[-2:]
     below, right = -height % multiple, -width % multiple
     if right:

@@ -24,6 +24,7 @@ ACTIVATIONS = frozenset((nn.GELU, nn.ReLU, nn.LeakyReLU, nn.Sigmoid))
 BUILT_OF = CONTAINERS | LAYERS | ACTIVATIONS  # the classes of PyTorch in a HAT of ordinary arguments
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # from 2.7 on
 _saving: ContextVar[bool] = ContextVar("saving", default=False)
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -37,7 +38,7 @@ def saving_memory(forward: Callable[[Network, Tensor], Tensor]) -> Callable[[Net
 
     @functools.wraps(forward)
     def wrapper(network: Network, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or is_traced() or forward_ad.unpack_dual(x).tangent is not None:
+        if torch.is_grad_enabled() or is_traced():
             return forward(network, x)
         if not all(is_as_built(module) for module in network.modules() if module is not network):
             return forward(network, x)
@@ -55,9 +56,25 @@ def saves_memory() -> bool:
     return not torch.compiler.is_compiling() and _saving.get()
 
 
+def is_exported() -> bool:
+    """Whether what is computed is recorded for images of other sizes: by `torch.export` or `torch.jit.trace`.
+
+    `torch.onnx.export` uses one of them.
+    """
+    return torch.jit.is_tracing() or _is_exporting()
+
+
 def is_traced() -> bool:
-    """Whether what is computed is recorded or transformed: by a compiler, an exporter, a tracer, or `torch.func`."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+    """Whether what is computed is recorded or differentiated forward or transformed, so that layers must be plain.
+
+    By a compiler, an exporter, a tracer, `torch.func`, or forward-mode differentiation.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or is_exported()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
 
 
 def is_as_built(module: nn.Module) -> bool:

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .attention import fast_attention
-from .strips import is_as_built, is_traced, join, strips
+from .attention import MASK_VALUE, fast_attention
+from .exported import Places
+from .strips import is_as_built, is_exported, is_traced, join, strips
 
 Projection = Callable[[Tensor], Tensor]
 HEAD_DIM_MULTIPLE = 8
-MASK_VALUE = -100.0  # the value of the official code, kept for equal results
 
 
 def relative_position_index(window_size: int, key_size: int | None = None) -> Tensor:
@@ -150,7 +150,7 @@ class Attention(nn.Module):
     def position_bias(self, index: Tensor) -> Tensor:
         """Bias of each head for each query and key, ``(heads, n, m)``, from rows of the table (0 or more)."""
         table = self.relative_position_bias_table.t()
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not is_exported():
             return table[:, index]
         return table.contiguous().index_select(1, index.flatten()).unflatten(1, index.shape)  # takes a quarter as long
 
@@ -197,6 +197,25 @@ class Attention(nn.Module):
         out = fast_attention(q, k, v, bias.to(q.dtype), self.scale, drop)
         return out[..., :width].transpose(1, 2).flatten(2)
 
+    def split_parts(self, x: Tensor, tokens: int, count: int) -> Tensor:
+        """``(N · tokens, count · heads · d)`` to ``(count, N, heads, tokens, d)``, such as q, k and v, by one view."""
+        return x.reshape(-1, tokens, count, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+
+    def attend_at_once(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """`attend` and `proj` as they are exported: without padding, and in PyTorch's function, which exporters know.
+
+        Args:
+            q, k, v: as for `attend`.
+            bias: ``(1, heads, n, m)``, or one for each window, ``(N, heads, n, m)``.
+
+        Returns:
+            ``(N · n, heads · d)``.
+        """
+        drop = self.attn_drop if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), drop, scale=self.scale)
+        out = out.transpose(1, 2).clone(memory_format=torch.contiguous_format)  # a view would depend on the kernel
+        return self.proj_drop(self.proj(out.flatten(2).flatten(0, 1)))
+
 
 class WindowAttention(Attention):
     """(Shifted) window multi-head self-attention, (S)W-MSA (paper section 3.2, after Swin)."""
@@ -205,7 +224,7 @@ class WindowAttention(Attention):
         super().__init__(dim, num_heads, 2 * window_size - 1, **kwargs)
         self.window_size = window_size
 
-    def forward(self, x: Tensor, index: Tensor, shift: int, masks: Tensor) -> Tensor:
+    def forward(self, x: Tensor, index: Tensor, shift: int, masks: Tensor, places: Places | None = None) -> Tensor:
         """Attends within windows of the map, rolled by ``shift`` tokens up and left.
 
         Args:
@@ -213,8 +232,11 @@ class WindowAttention(Attention):
             index: ``(n, n)`` from `relative_position_index`.
             shift: 0 for regular windows.
             masks: ``(2, 2, n, n)`` from `shift_masks`; not read if ``shift`` is 0.
+            places: of the tokens in windows, while the network is exported; then ``masks`` is not read.
         """
         bias = self.position_bias(index)
+        if places is not None:
+            return self.at_once(x, bias, shift, places)
         height = x.shape[1]
         attend = partial(self.attend_rows, *self.projections(), shift)
         if not shift:
@@ -236,6 +258,15 @@ class WindowAttention(Attention):
 
         return join(parts(), height)
 
+    def at_once(self, x: Tensor, bias: Tensor, shift: int, places: Places) -> Tensor:
+        """`forward` for all windows at once."""
+        in_map, in_windows, bias = places.in_map, places.in_windows, bias[None]
+        if shift:
+            in_map, in_windows, bias = places.shifted_in_map, places.shifted_in_windows, bias + places.masks
+        windows = x.flatten(0, 2).index_select(0, in_map)
+        qkv = self.split_parts(self.qkv(windows), self.window_size**2, 3)
+        return self.attend_at_once(qkv[0], qkv[1], qkv[2], bias).index_select(0, in_windows).reshape(x.shape)
+
     def attend_rows(
         self, project_in: Projection, project_out: Projection, shift: int, biases: Sequence[Tensor], x: Tensor
     ) -> Tensor:
@@ -254,3 +285,48 @@ class WindowAttention(Attention):
         out = join((self.attend(q, k, v, bias) for q, k, v, bias in zip(*qkv, biases) if len(q)), len(windows), 0)
         x = window_reverse(project_out(out), self.window_size, *x.shape[:3])
         return x.roll(shift, 2) if shift else x
+
+
+class CrossAttention(Attention):
+    """Attention from each window to a larger one of side ``key_size`` around it (paper equation 5)."""
+
+    def __init__(self, dim: int, window_size: int, key_size: int, num_heads: int, **kwargs: Any) -> None:
+        super().__init__(dim, num_heads, window_size + key_size - 1, **kwargs)
+        self.window_size = window_size
+        self.key_size = key_size
+
+    def cross_attention(self, x: Tensor, index: Tensor, places: Places | None = None) -> Tensor:
+        """The attention alone, without what a block adds to it; beyond the map are zeros.
+
+        Args:
+            x: ``(B, H, W, C)``, H and W multiples of the window size.
+            index: ``(n, m)`` from `relative_position_index`; negative rows count from the end of the table.
+            places: of the tokens in windows, while the network is exported.
+        """
+        before = (self.key_size - self.window_size) // 2
+        after = self.key_size - self.window_size - before
+        height = x.shape[1]
+        bias = as_computed(self.position_bias(index % (self.window_size + self.key_size - 1) ** 2))
+        if places is not None:
+            return self.at_once(x, bias, places)
+        project_in, project_out = self.projections()
+
+        def attended(i: int, j: int) -> Tensor:
+            top, bottom = max(0, i - before), min(height, j + after)
+            q, k, v = project_in(x[:, top:bottom]).chunk(3, -1)
+            q = window_partition(q[:, i - top : j - top], self.window_size)
+            margins = (0, 0, before, after, before - (i - top), after - (bottom - j))
+            k, v = (overlapping_windows(F.pad(z, margins), self.window_size, self.key_size) for z in (k, v))
+            out = self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), bias)
+            return window_reverse(project_out(out), self.window_size, len(x), j - i, x.shape[2])
+
+        return join((attended(i, j) for i, j in strips(x, self.window_size)), height)
+
+    def at_once(self, x: Tensor, bias: Tensor, places: Places) -> Tensor:
+        """`cross_attention` for all windows at once."""
+        dim = self.num_heads * self.head_dim
+        qkv = self.qkv(x.flatten(0, 2))
+        q = qkv[:, :dim].index_select(0, places.in_map)
+        kv = F.pad(qkv[:, dim:], (0, 0, 0, 1)).index_select(0, places.keys_in_map)  # the last token is zero
+        q, kv = self.split_parts(q, self.window_size**2, 1), self.split_parts(kv, self.key_size**2, 2)
+        return self.attend_at_once(q[0], kv[0], kv[1], bias[None]).index_select(0, places.in_windows).reshape(x.shape)

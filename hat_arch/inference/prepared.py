@@ -25,13 +25,19 @@ class Prepared:
     def __init__(self, network: nn.Module, dtype: torch.dtype | None = None, compile: bool = False) -> None:
         self.network = network
         self.dtype = dtype
+        self.compile = compile
         self.forward: Callable[[Tensor], Tensor] = torch.compile(network) if compile else network
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         autocast = torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None)
-        with evaluating(self.network), autocast:
+        with evaluating(self.network), autocast, watching_hooks() if self.compile else contextlib.nullcontext():
             return self.forward(images)
+
+
+def watching_hooks() -> contextlib.AbstractContextManager[object]:
+    """What runs inside is compiled again after hooks were added or removed, which PyTorch overlooks by default."""
+    return torch._dynamo.config.patch(skip_nnmodule_hook_guards=False)
 
 
 @contextlib.contextmanager

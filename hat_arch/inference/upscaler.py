@@ -8,16 +8,18 @@ import math
 from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..archs.layers import pad_to_multiple
 from ..archs.strips import joined_one_by_one
 from ..utils.errors import UserError
 from ..weights.load import load
-from . import memory
+from . import arrays, memory
 from .prepared import Prepared
 from .tiles import Span, plan, weights
 
@@ -50,6 +52,13 @@ class Upscaler:
     image. An exact result with tiles would need every layer to be finished on all tiles before the next begins, with
     the feature maps kept elsewhere meanwhile; ``whole`` in bf16 serves instead.
 
+    Images are tensors, arrays or PIL images, of colours in the order that the network was trained with, RGB:
+
+        upscaler = Upscaler(network, 4, multiple=16)
+        upscaler(torch.rand(1, 3, 64, 64))  # float32 (1, 3, 256, 256), not cut to 0..1
+        upscaler(np.zeros((64, 64, 3), np.uint8))  # uint8 (256, 256, 3)
+        upscaler(Image.open("photo.png").convert("RGB")).save("large.png")
+
     Args:
         network: the name of a model (``basicsr models``), a file of HAT's weights, or a module that takes
             ``(B, C, H, W)`` in 0..1 and returns ``(B, C, scale · H, scale · W)``. It runs in evaluation mode; the modes
@@ -69,6 +78,7 @@ class Upscaler:
         self_ensemble: mean over the eight flips and transpositions of the image (of each tile), in eight times the
             time.
         compile: whether to use `torch.compile`; for CUDA (see `hat_arch.inference.prepared.Prepared`).
+        channels: C, for arrays and PIL images; by default the network's ``in_chans``, or 3.
         report: called with a line about what was chosen or had to change; by default a warning in the log.
     """
 
@@ -85,6 +95,7 @@ class Upscaler:
         precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32",
         self_ensemble: bool = False,
         compile: bool = False,
+        channels: int | None = None,
         report: Report = LOG.warning,
     ) -> None:
         if isinstance(network, str | Path):
@@ -108,6 +119,7 @@ class Upscaler:
         self.blend = blend
         self.batch = batch
         self.self_ensemble = self_ensemble
+        self.channels: int = getattr(network, "in_chans", 3) if channels is None else channels
         self.report = report
         if precision == "auto":
             precision = "bf16" if fast_in_bf16(self._device(torch.device("cpu"))) else "fp32"
@@ -128,20 +140,48 @@ class Upscaler:
             options["report"] = report
         return cls(network, opt.get("scale", 1), multiple=opt["network_g"].get("window_size", 1), **options)
 
-    def __call__(self, lq: Tensor) -> Tensor:
-        """Upscales images.
+    @overload
+    def __call__(self, lq: Tensor) -> Tensor: ...
+
+    @overload
+    def __call__(self, lq: arrays.Array) -> arrays.Array: ...
+
+    @overload
+    def __call__(self, lq: Image.Image) -> Image.Image: ...
+
+    def __call__(self, lq: Any) -> Any:
+        """Upscales an image, or a batch of them as a tensor; the result is of the same kind.
 
         Args:
-            lq: ``(B, C, H, W)``, any H and W from 1, on any device: floating-point values 0 to 1, or uint8 or uint16.
+            lq: one of
+
+                * a tensor ``(B, C, H, W)``, on any device: floating-point, or uint8 or uint16.
+                * an array ``(H, W)`` or ``(H, W, C)``: uint8, uint16 or floating-point.
+                * a PIL image, of mode L, RGB or I;16.
+
+                Any H and W from 1. Integers are divided by 255 or 65,535. Floating-point values are taken as they are,
+                0 is black and 1 is white; values beyond are passed to the network, which was not trained on any.
+                A grey array or PIL image goes to each channel of the network, and the mean of the output is taken.
 
         Returns:
-            float32 ``(B, C, scale · H, scale · W)`` on the device of ``lq``, not clamped.
+            For a tensor: float32 ``(B, C, scale · H, scale · W)`` on the device of ``lq``, not clamped. For an array:
+            of its type and number of dimensions, integers rounded and cut to their range, floating-point not clamped
+            (computed in fp32). For a PIL image: of its mode, with a copy of its ``info``.
 
         Raises:
             UpscaleError: not even the smallest tile fits the memory, or ``whole`` does not, or the network's output
                 is not finite in fp32.
-            ValueError: no pixels, or integers of another type.
+            ValueError: no pixels, or another type, shape or mode; the message says what there may be.
         """
+        if isinstance(lq, Image.Image):
+            result = Image.fromarray(self(arrays.pixels(lq)))
+            result.info = lq.info.copy()
+            return result
+        if isinstance(lq, np.ndarray):
+            images = arrays.to_images(lq, self.channels)
+            return self.in_bands(images, lambda bands: arrays.from_bands(bands, lq))
+        if not isinstance(lq, Tensor):
+            raise ValueError(f"an image is {type(lq).__name__}; it may be a tensor, a NumPy array or a PIL image")
         return self.in_bands(lq, lambda bands: joined_one_by_one(bands, lq.shape[-2] * self.scale, -2), streamed=False)
 
     def in_bands(
@@ -155,7 +195,7 @@ class Upscaler:
         """Upscales images whose output need not fit the memory.
 
         Args:
-            lq: as for a call.
+            lq: a tensor, as for a call.
             use: called with the output in bands of whole rows, from top to bottom. If memory runs out, it is called
                 again with all bands, from smaller tiles.
             progress: called with the share that is done, 0 to 1, after each tile.
@@ -168,6 +208,8 @@ class Upscaler:
         Raises:
             UpscaleError: as for a call.
         """
+        if lq.dim() != 4:
+            raise ValueError(f"images of shape {tuple(lq.shape)}; it must be (B, C, H, W)")
         if not lq.numel():
             raise ValueError(f"an image of {tuple(lq.shape)} has no pixels")
         while True:

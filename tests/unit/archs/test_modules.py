@@ -17,6 +17,10 @@ from torch.nn.utils import parametrize, prune
 from hat_arch import HAT
 from hat_arch.archs import attention, hat_arch, strips
 
+# isort: split
+# After hat_arch, which repairs torchvision.
+from spandrel.architectures.HAT.__arch.HAT import HAT as SpandrelHAT
+
 TINY = {"embed_dim": 12, "depths": (2,), "num_heads": (2,), "window_size": 4, "squeeze_factor": 4, "mlp_ratio": 2}
 TINY |= {"upscale": 2, "conv_scale": 0.3}
 LAYERS = [name for name, module in HAT(**TINY).named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
@@ -101,13 +105,36 @@ def test_memory_is_saved_only_while_nobody_watches(net, x, name):
     assert saves_memory(net, x)
 
 
-def test_backward_hooks_fire_on_projections(net, x):
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_hooks_before_a_layer_change_what_it_gets(net, x, everywhere):
+    def halved(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
+        return (args[0] / 2,) if isinstance(module, nn.Linear) else None
+
+    before = net(x)
+    if everywhere:
+        handles = [torch_modules.register_module_forward_pre_hook(halved)]
+    else:
+        handles = [module.register_forward_pre_hook(halved) for module in net.modules()]
+    after = net(x)
+    assert not torch.allclose(after, before, rtol=0, atol=1e-9)
+    assert_near(without_gradients(net, x), after)
+    for handle in handles:
+        handle.remove()
+    assert_near(without_gradients(net, x), before)
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_backward_hooks_fire_on_every_layer(net, x, everywhere):
     fired = []
-    for part in (net.layers[0].residual_group.blocks[0].attn, net.layers[0].residual_group.overlap_attn):
-        for layer in (part.qkv, part.proj):
-            layer.register_full_backward_hook(lambda module, *_: fired.append(module))
-    net(x).sum().backward()
-    assert len(set(fired)) == 4
+    if everywhere:
+        handles = [torch_modules.register_module_full_backward_hook(lambda module, *_: fired.append(module))]
+    else:
+        layers = [net.get_submodule(name) for name in LAYERS]
+        handles = [layer.register_full_backward_hook(lambda module, *_: fired.append(module)) for layer in layers]
+    net(x.requires_grad_()).sum().backward()
+    for handle in handles:
+        handle.remove()
+    assert {net.get_submodule(name) for name in LAYERS} <= set(fired)
 
 
 # ---- replaced layers
@@ -161,6 +188,34 @@ def test_any_layer_can_be_replaced(net, x, name, change):
     assert not torch.allclose(after, before, rtol=0, atol=1e-9)
     assert_near(without_gradients(net, x), after)
     assert all(parameter.grad is not None for parameter in net.get_submodule(name).parameters())
+
+
+class Opaque(nn.Module):
+    """Calls a layer, and has no attributes of its."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        object.__setattr__(self, "call", lambda x: 1.25 * layer(x) + 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", [nn.Linear, nn.Conv2d, nn.LayerNorm, (nn.Linear, nn.Conv2d, nn.LayerNorm)])
+def test_replaced_layers_give_what_the_official_network_gives_with_them(net, kind, training):
+    x = torch.rand(2, 3, 8, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    options = {"drop_path_rate": 0.0, "depths": (2,)}
+    ours, official = (cls(**TINY | options).double().train(training) for cls in (HAT, SpandrelHAT))
+    ours.load_state_dict(net.state_dict())
+    official.load_state_dict(net.state_dict())
+    for other in (ours, official):
+        for name in [name for name, module in other.named_modules() if isinstance(module, kind)]:
+            other.set_submodule(name, Opaque(other.get_submodule(name)))
+    expected = official(x).detach()
+    assert not torch.allclose(expected, net(x), rtol=0, atol=1e-3)
+    assert_near(ours(x), expected)
+    assert_near(without_gradients(ours, x), expected)
 
 
 @pytest.mark.filterwarnings("ignore")  # the old way to quantise is deprecated
@@ -238,6 +293,53 @@ def test_vmap_is_a_loop(net, x, grad):
     batch = torch.stack([x, x.flip(2), 1 - x])
     with torch.set_grad_enabled(grad):
         assert_near(torch.func.vmap(net)(batch), torch.stack([net(image) for image in batch]))
+
+
+def test_forward_mode_derivative_by_the_weights_without_gradients(net, x):
+    weights = {name: parameter.detach() for name, parameter in net.named_parameters()}
+    directions = {name: torch.rand_like(weight) for name, weight in weights.items()}
+    with torch.no_grad(), forward_ad.dual_level():
+        duals = {name: forward_ad.make_dual(weights[name], directions[name]) for name in weights}
+        slope = forward_ad.unpack_dual(torch.func.functional_call(net, duals, (x,))).tangent
+    cotangent = torch.rand_like(slope)
+    gradients = torch.autograd.grad(net(x), list(net.parameters()), cotangent)
+    product = sum((gradient * direction).sum() for gradient, direction in zip(gradients, directions.values()))
+    torch.testing.assert_close((cotangent * slope).sum(), product, rtol=1e-10, atol=0)
+
+
+def test_gradients_of_samples_by_vmap_are_those_of_each(net, x):
+    weights = {name: parameter.detach() for name, parameter in net.named_parameters()}
+    batch = torch.cat([x, x.flip(2), 1 - x])
+
+    def loss(weights: dict[str, Tensor], image: Tensor) -> Tensor:
+        return torch.func.functional_call(net, weights, (image[None],)).square().mean()
+
+    together = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, batch)
+    for i, image in enumerate(batch):
+        alone = torch.autograd.grad(net(image[None]).square().mean(), list(net.parameters()))
+        for gradient, expected in zip(together.values(), alone):
+            assert_near(gradient[i], expected)
+
+
+def test_jacobian_of_all_outputs_at_once_is_that_of_each(net):
+    x = torch.rand(1, 3, 3, 2, dtype=torch.float64)
+    at_once, one_by_one = (
+        torch.autograd.functional.jacobian(net, x, vectorize=vectorize) for vectorize in (True, False)
+    )
+    assert_near(at_once, one_by_one)
+
+
+def test_second_derivatives(net):
+    x = torch.rand(1, 3, 3, 2, dtype=torch.float64).requires_grad_()
+    weights = [net.layers[0].residual_group.blocks[1].attn.relative_position_bias_table, net.conv_first.bias]
+
+    def run(x: Tensor, table: Tensor, bias: Tensor) -> Tensor:
+        names = {id(parameter): name for name, parameter in net.named_parameters()}
+        changed = {names[id(weight)]: value for weight, value in zip(weights, (table, bias))}
+        return torch.func.functional_call(net, changed, (x,)).square().mean()
+
+    inputs = (x, *(weight.detach().clone().requires_grad_() for weight in weights))
+    assert torch.autograd.gradgradcheck(run, inputs)
 
 
 def test_second_derivatives_of_attention(monkeypatch):

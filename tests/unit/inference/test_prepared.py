@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -80,6 +81,20 @@ def test_follows_the_network(network, change, dtype):
     change(network)
     assert not torch.equal(prepared(images), before)
     assert torch.equal(prepared(images), plain(network, images, dtype))
+
+
+@pytest.mark.parametrize("what", ["through .data", "another layer", "a setting", "a hook"])
+def test_follows_the_network_when_compiled(network, what, monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    torch.compiler.reset()
+    images = torch.rand(1, 3, 8, 8)
+    prepared = Prepared(network, compile=True)
+    before = prepared(images)
+    CHANGES[what](network)
+    after, expected = prepared(images), plain(network, images)
+    error = (after - expected).abs().max()
+    assert error < 1e-5 * expected.abs().max()
+    assert (after - before).abs().max() > 10 * error
 
 
 def test_the_network_is_left_as_it_was():

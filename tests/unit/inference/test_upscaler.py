@@ -6,10 +6,12 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from multiprocessing import get_context
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from hat_arch import HAT
@@ -444,6 +446,89 @@ def test_integers_are_scaled_by_their_type_or_refused():
         scaler((lq * 255).long())
     with pytest.raises(ValueError, match="no pixels"):
         scaler(lq[:, :, :0])
+
+
+# arrays and PIL images
+
+
+def nearest(scale=2):
+    return Upscaler(nn.Upsample(scale_factor=scale), scale, multiple=4, tile=8, overlap=4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2", np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(13, 19), (13, 19, 1), (13, 19, 3), (1, 1, 3)])
+def test_an_array_comes_back_in_its_type(shape, dtype):
+    white = np.iinfo(dtype).max if np.issubdtype(np.dtype(dtype), np.integer) else 1
+    image = (np.random.default_rng(0).random(shape) * white).astype(dtype)
+    large = nearest()(image)
+    assert large.dtype == image.dtype
+    np.testing.assert_allclose(large.astype(float), image.repeat(2, 0).repeat(2, 1).astype(float), rtol=1e-3)
+    if white > 1:
+        assert np.array_equal(large, image.repeat(2, 0).repeat(2, 1))
+
+
+def test_an_array_gives_what_its_tensor_gives():
+    scaler = Upscaler(convolutional().eval(), 2, tile=16, overlap=8)
+    lq = (images(30, 22) * 255).round().byte()
+    array = lq[0].permute(1, 2, 0).numpy()[:, ::-1][:, ::-1]  # negative strides twice: not contiguous
+    expected = scaler(lq)[0].permute(1, 2, 0)
+    assert np.array_equal(scaler(array), expected.clamp(0, 1).mul(255).round().byte().numpy())
+    torch.testing.assert_close(torch.from_numpy(scaler(array / np.float32(255))), expected)
+
+
+def test_floats_beyond_0_to_1_are_not_cut_and_integers_are():
+    scaler = Upscaler(nn.Sequential(nn.Upsample(scale_factor=2), Scaled(3.0)), 2)
+    assert scaler(np.full((4, 4, 3), 0.5, np.float32)).max() == 1.5
+    assert scaler(np.full((4, 4, 3), 128, np.uint8)).min() == 255
+
+
+class Scaled(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * x
+
+
+@pytest.mark.parametrize("mode, dtype", [("L", np.uint8), ("RGB", np.uint8), ("I;16", np.uint16)])
+def test_a_pil_image_comes_back_in_its_mode(mode, dtype):
+    shape = (13, 19, 3) if mode == "RGB" else (13, 19)
+    array = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+    image = Image.fromarray(array)
+    image.info["icc_profile"] = b"profile"
+    large = nearest()(image)
+    assert (large.mode, large.size, large.info["icc_profile"]) == (mode, (38, 26), b"profile")
+    assert np.array_equal(np.asarray(large), array.repeat(2, 0).repeat(2, 1))
+
+
+def test_a_network_of_one_channel_takes_grey_arrays():
+    grey = tiny_hat(in_chans=1)
+    array = np.random.default_rng(0).integers(0, 255, (9, 8), np.uint8)
+    assert Upscaler(grey, 2)(array).shape == (18, 16)
+    with pytest.raises(ValueError, match=r"\(H, W, 1\)"):
+        Upscaler(grey, 2)(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "image, named",
+    [
+        (np.zeros((8, 8, 3), np.int64), "int64"),
+        (np.zeros((8, 8), bool), "bool"),
+        (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\)"),
+        (np.zeros((1, 8, 8, 3), np.uint8), r"\(1, 8, 8, 3\)"),
+        (np.zeros((0, 8, 3), np.uint8), "no pixels"),
+        (torch.zeros(3, 8, 8), r"\(3, 8, 8\)"),
+        (Image.new("RGBA", (8, 8)), "RGBA"),
+        (Image.new("P", (8, 8)), "mode P"),
+        (Image.new("F", (8, 8)), "mode F"),
+        ([[0, 1]], "list"),
+        ("photo.png", "str"),
+    ],
+)
+def test_what_is_no_image_is_named(image, named):
+    with pytest.raises(ValueError, match=named):
+        nearest()(image)
 
 
 def test_options_of_a_file():
