@@ -101,6 +101,9 @@ class OCAB(CrossAttention):
     ) -> None:
         super().__init__(dim, window_size, overlap_size(window_size, overlap_ratio), num_heads, **attention)
         self.norm1 = norm_layer(dim)
+        for name, layer in (("qkv", self.qkv), ("proj", self.proj)):  # behind norm1, where the official network has
+            delattr(self, name)  # them: an optimizer's state knows weights by their number
+            setattr(self, name, layer)
         self.norm2 = norm_layer(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
@@ -289,15 +292,12 @@ class HAT(nn.Module):
         self.norm = norm_layer(embed_dim)
         self.conv_after_body = residual_conv(embed_dim, resi_connection)
 
+        direct, num_feat = upsampler == "pixelshuffledirect", 64
         self.conv_before_upsample: nn.Module = nn.Identity()
-        self.conv_last: nn.Module = nn.Identity()
-        if upsampler == "pixelshuffledirect":
-            self.upsample = direct_upsampling(upscale, embed_dim, in_chans)
-        else:
-            num_feat = 64
+        if not direct:
             self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, num_feat, 3, 1, 1), nn.LeakyReLU())
-            self.upsample = upsampling(upscale, num_feat)
-            self.conv_last = nn.Conv2d(num_feat, in_chans, 3, 1, 1)
+        self.upsample = direct_upsampling(upscale, embed_dim, in_chans) if direct else upsampling(upscale, num_feat)
+        self.conv_last: nn.Module = nn.Identity() if direct else nn.Conv2d(num_feat, in_chans, 3, 1, 1)
         self.reconstruction_as_built = self._reconstruction()
         self.apply(self._init_weights)
         if self.absolute_pos_embed is not None:

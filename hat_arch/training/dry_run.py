@@ -81,9 +81,10 @@ def dry_run(
             except (UserError, Stopped):
                 raise
             except Exception as error:  # of a foreign network, model, data set, loss or metric
-                failed, where, steps = error, _where(opt, error), " and ".join(_steps(small, None, growth))
-                if not _is_the_networks(error, run.model):
+                failed, is_networks = error, _is_the_networks(error, run.model)
+                if not is_networks:
                     break
+    where, steps = _where(opt, failed, is_networks), " and ".join(_steps(small, None, growth))
     raise UserError(f"{file}: {where} fails in {steps}: {in_one_line(failed)}") from failed
 
 
@@ -96,10 +97,11 @@ def _missing_vgg(absent: list[Path]) -> contextlib.AbstractContextManager[object
     return untrained_vgg() if any(map(is_vgg, absent)) else contextlib.nullcontext()
 
 
-def _where(opt: Options, error: Exception) -> str:
-    """The network and model that an error came from, and the line of code."""
+def _where(opt: Options, error: Exception, is_networks: bool) -> str:
+    """The network and model, or model alone, that an error came from, and the line of code."""
     line = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{opt['network_g']['type']} under {opt['model_type']} ({Path(line.filename).name}:{line.lineno})"
+    network = f"{opt['network_g']['type']} under " if is_networks else ""
+    return f"{network}{opt['model_type']} ({Path(line.filename).name}:{line.lineno})"
 
 
 def _is_the_networks(error: BaseException | None, model: Any) -> bool:

@@ -6,6 +6,7 @@ discriminator too.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class DegradesImages:
             super().__init__(opt)  # type: ignore[call-arg]
 
     def feed_data(self, data: dict[str, Any]) -> None:
+        self.fed_at = time.perf_counter()  # BasicSR's classes do not call `MeasuringModel.feed_data`
         with cuda_is_cpu(self.device.type == "cpu"):
             super().feed_data(data)  # type: ignore[misc]
 

@@ -420,7 +420,7 @@ def test_a_stop_in_the_middle_leaves_no_half_file_and_goes_on(hat, run, tmp_path
     assert not (tmp_path / "large/large.png").exists()
     assert partial.exists() == (how == signal.SIGKILL)  # nothing can be tidied up after that
     if how == signal.SIGINT:
-        assert err.splitlines()[-1] == "basicsr: stopped; the same command goes on from there"
+        assert err.splitlines()[-1] == "basicsr: stopped; the same command goes on after the images that are done"
 
     cv2.imwrite("photos/large.png", cv2.imread("photos/large.png")[:40, :40])
     assert run("photos", "large")[0] == 0

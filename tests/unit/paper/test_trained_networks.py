@@ -76,7 +76,7 @@ def test_weights_of_another_network_are_refused(two_sets, monkeypatch):
     with pytest.raises(UserError, match=r"two.pth: .* do not fit HAT: .* of another shape"):
         load(f"HAT={file}")
     file.write_bytes(b"x" * 99)
-    with pytest.raises(UserError, match=r"two.pth: cannot be read as weights"):
+    with pytest.raises(UserError, match=r"two.pth: is text"):
         load(f"HAT={file}")
 
 
