@@ -6,6 +6,7 @@ discriminator too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class DegradesImages:
 
     device: torch.device
     is_train: bool
+    noted: Callable[[dict[str, Any]], dict[str, Any]]
 
     def __init__(self, opt: dict[str, Any]) -> None:
         with cuda_is_cpu(not opt["num_gpu"]):
@@ -32,7 +34,7 @@ class DegradesImages:
 
     def feed_data(self, data: dict[str, Any]) -> None:
         with cuda_is_cpu(self.device.type == "cpu"):
-            super().feed_data(data)  # type: ignore[misc]
+            super().feed_data(self.noted(data))  # type: ignore[misc]  # BasicSR's do not call on to `MeasuringModel`
 
     def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         is_train = self.is_train
