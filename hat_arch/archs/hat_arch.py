@@ -244,6 +244,8 @@ class HAT(nn.Module):
         if upsampler not in ("pixelshuffle", "pixelshuffledirect"):
             raise ValueError(f"upsampler is {upsampler!r}; it may be 'pixelshuffle' or 'pixelshuffledirect'")
         for name, value, low, high, used in (
+            ("in_chans", in_chans, 1, math.inf, True),
+            ("embed_dim", embed_dim, 1, math.inf, True),
             ("window_size", window_size, 1, math.inf, True),
             ("patch_size", patch_size, 1, math.inf, True),
             ("overlap_ratio", overlap_ratio, 0, math.inf, use_ocab),
@@ -251,7 +253,7 @@ class HAT(nn.Module):
             ("squeeze_factor", squeeze_factor, 1, embed_dim, use_cab and use_channel_attention),
         ):
             if used and not low <= value <= high:
-                raise ValueError(f"{name} is {value}; it may be {low} to {high}")
+                raise ValueError(f"{name} is {value}; it may be {low} {f'to {high}' if high < math.inf else 'or more'}")
         self.window_size = window_size
         self.in_chans = in_chans
         self.upscale = upscale

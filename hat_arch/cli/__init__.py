@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] |
         told how, 130 stopped by Ctrl-C, 141 the reader of its output (``| head``) has gone.
     """
     after_stop = ""
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # of what the terminal's encoding lacks, such as × in ASCII
     try:
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] |
             if load_library is not None:
                 load_library()
             _load_plugins(args)
+            _silence_opencv()
             allocator.keep()
         code = args.run(args)
         sys.stdout.flush()
@@ -92,17 +94,21 @@ def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] |
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
             return 141
-        if error.filename is not None:
-            problem = f"{error.filename}: {error.strerror}"
-        elif error.errno in FULL:
-            problem = "no space left on the disk; make room and repeat the command"
-        else:
+        if error.errno is None:  # of a library, about something else than the system
             raise
+        problem = _what_failed(error)
     except KeyboardInterrupt:
         print(f"basicsr: stopped{after_stop}", file=sys.stderr)
         return 130
     print(f"basicsr: {problem}", file=sys.stderr)
     return USER_ERROR
+
+
+def _silence_opencv() -> None:
+    """Keeps OpenCV from warning of damaged images, which the commands name themselves."""
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
 def _load_plugins(args: argparse.Namespace) -> None:
@@ -113,6 +119,41 @@ def _load_plugins(args: argparse.Namespace) -> None:
     for line in broken:
         print(f"basicsr: {line}", file=sys.stderr)
     plugins.load_local(getattr(args, "plugin", ()))
+
+
+def _open_streams() -> None:
+    """Opens standard streams that the caller has closed, so that no file gets their numbers, and what is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", errors="replace"))  # noqa: PTH123, SIM115
+
+
+def _what_failed(error: OSError) -> str:
+    """What an error of the system is about, and what it is, on one line."""
+    full = "no space left on the disk; make room and repeat the command"
+    why = full if error.errno in FULL else error.strerror
+    name = error.filename2 or error.filename
+    if name is not None:
+        return f"{name}: {'is there, and is no folder' if isinstance(error, FileExistsError) else why}"
+    if _output_fails():
+        return f"standard output: {why}"
+    if isinstance(error, FileNotFoundError):
+        return "the current folder is not there any more; go to one that is"
+    return str(why)
+
+
+def _output_fails() -> bool:
+    """Whether standard output takes no more; if so, what is still to be written goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _reader_has_gone() -> bool:

@@ -38,7 +38,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         one = _add_maker(sets, name, run, skip_bad=name != "benchmarks")
         one.add_argument("--out", type=Path, default=Path(out), help=f"default: {out}")
         if name == "df2k":
-            one.add_argument("--name", default="DF2K", help="beginning of the stores' names; default: DF2K")
+            one.add_argument(
+                "--name", type=_file_name, default="DF2K", help="beginning of the stores' names; default: DF2K"
+            )
             help = "bmp: uncompressed, twice the disk, read far faster"
             one.add_argument("--format", choices=["png", "bmp"], default="png", help=help)
             _add_sub_image_options(one)
@@ -208,7 +210,7 @@ def run_check(args: argparse.Namespace) -> int:
     _print_some(problems, sys.stderr)
     _print_some([f"note: {line}" for contents in found.values() for line in contents.notes], sys.stdout)
     for path, contents in found.items():
-        print(f"{path}: {len(contents.sizes):,} images, {len(contents.problems)} problems")
+        print(f"{path}: {_counted(len(contents.sizes), 'image')}, {_counted(len(contents.problems), 'problem')}")
     if pairs and not problems:
         print("all pairs fit")
     return 1 if problems else 0
@@ -216,8 +218,9 @@ def run_check(args: argparse.Namespace) -> int:
 
 def _sets_to_check(args: argparse.Namespace) -> list[tuple[Path, Path | None, int, str]]:
     """GT, LR, scale and name template of the sets that are named by --gt and --lq, or in an option file."""
-    from ..config import reading as config
+    from ..config import read_datasets
     from ..data.images import DataError
+    from ..utils.files import from_home
 
     sets: list[tuple[Path, Path | None, int, str]] = []
     if args.gt or args.lq:
@@ -225,12 +228,13 @@ def _sets_to_check(args: argparse.Namespace) -> list[tuple[Path, Path | None, in
             raise DataError("a pair needs --gt, --lq and --scale")
         sets.append((args.gt, args.lq, args.scale, args.template))
     if args.opt:
-        opt, _ = config.read(Path(args.opt))
-        for dataset in (opt.get("datasets") or {}).values():
-            if isinstance(dataset.get("dataroot_gt"), str):
-                lq = Path(dataset["dataroot_lq"]).expanduser() if dataset.get("dataroot_lq") else None
-                template = dataset.get("filename_tmpl", "{}")
-                sets.append((Path(dataset["dataroot_gt"]).expanduser(), lq, opt.get("scale", 1), template))
+        datasets, scale = read_datasets(Path(args.opt))
+        for dataset in datasets.values():
+            gt, lq = dataset.get("dataroot_gt"), dataset.get("dataroot_lq")
+            if isinstance(gt, str):
+                sets.append(
+                    (from_home(gt), from_home(lq) if isinstance(lq, str) else None, scale, dataset["filename_tmpl"])
+                )
     return sets
 
 
@@ -326,12 +330,25 @@ def _report(outcome: Outcome, args: argparse.Namespace, what: str, options: dict
     skip_bad = getattr(args, "skip_bad", None)  # None: there is no such option
     if outcome.bad and not skip_bad:
         remedy = "mend them" if skip_bad is None else "mend or remove them, or say --skip_bad,"
-        problems = f"{len(outcome.bad)} problem{'s' if outcome.bad[1:] else ''}"
-        print(f"basicsr: not finished: {problems}, see above; {remedy} and repeat", file=sys.stderr)
+        print(
+            f"basicsr: not finished: {_counted(len(outcome.bad), 'problem')}, see above; {remedy} and repeat",
+            file=sys.stderr,
+        )
         return 1
     if options:
         _print_options(options)
     return 0
+
+
+def _file_name(text: str) -> str:
+    """An argparse type: the beginning of a file's name."""
+    if "/" in text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text}: is to be a name, without /; --out names a folder")
+    return text
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _print_options(options: dict[str, Any]) -> None:

@@ -104,6 +104,8 @@ def get_some(args: argparse.Namespace) -> int:
     from ..weights import named
     from ..weights.download import download
 
+    if args.mirror and not args.mirror.startswith(("http://", "https://")):
+        raise UserError(f"--mirror {args.mirror}: must begin with https:// or http://")
     for model in [named.get(name) for name in args.name]:
         print(model.path() or download(model, args.mirror))
     return 0

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..utils.errors import UserError, in_one_line
 from .parser import add_plugin_option
 
 
@@ -65,6 +66,11 @@ def run(args: argparse.Namespace) -> int:
         args.opt = str(shipped_options.named(args.opt))
         if rank == 0:
             print(f"option file: {args.opt}", flush=True)
+    if rank_variable and rank_variable not in os.environ:
+        starter = {"pytorch": "torchrun", "slurm": "srun"}[args.launcher]
+        raise config.ConfigError(
+            f"--launcher {args.launcher}: is for processes that {starter} starts; else say --gpus N"
+        )
     if args.restart and args.auto_resume:
         raise config.ConfigError("--restart begins again, --auto_resume goes on: leave out one of them")
     change = None if args.is_train else for_test(args.opt, args.weights, args.untrained)
@@ -99,9 +105,27 @@ def run(args: argparse.Namespace) -> int:
             remedy = f"if memory ran out, lower datasets:train:num_worker_per_gpu; {again}"
             _say(f"{str(error).splitlines()[0]}\n  {remedy}")
         else:
-            raise
+            return _fails(args.opt, opt, error)
         return 1
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # of a foreign network, model, data set, loss or metric
+        return _fails(args.opt, opt, error)
     return 0
+
+
+def _fails(file: str, opt: dict[str, Any], error: Exception) -> int:
+    """Says where code failed that may be a plugin's; its traceback goes to the log of the run alone."""
+    from ..training.measuring import where
+
+    logger = logging.getLogger("basicsr")
+    logs = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+    kept = (type(error), error, error.__traceback__)
+    for log in logs:
+        log.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "the run ends", (), kept))
+    traceback = f"; the traceback is in {os.path.relpath(logs[0].baseFilename)}" if logs else ""
+    _say(f"{file}: {where(opt, error)} fails: {in_one_line(error)}{traceback}")
+    return 2
 
 
 def _say(line: str) -> None:
@@ -140,7 +164,9 @@ def launch(args: argparse.Namespace, change: Callable[[dict[str, Any]], None] | 
     from ..utils.machine import cores
 
     there = torch.cuda.device_count()
-    if args.gpus < 1 or (there and args.gpus > there):
+    if args.gpus < 1:
+        raise config.ConfigError(f"--gpus {args.gpus}: must be 1 or more")
+    if there and args.gpus > there:
         raise config.ConfigError(f"--gpus {args.gpus}: there are {there} GPUs here")
     config.load(args.opt, args.is_train, args.force_yml, change=change)  # here, so that its problems are printed once
     verb = "train" if args.is_train else "test"

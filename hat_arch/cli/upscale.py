@@ -119,7 +119,12 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _foretell(plan, upscalers[0], wish)
     outcome = files.upscale_files(upscalers, plan.jobs, wish)
-    there = f", {outcome.there_already:,} were there (--overwrite makes them again)" if outcome.there_already else ""
+    were = (
+        "was there (--overwrite makes it again)"
+        if outcome.there_already == 1
+        else "were there (--overwrite makes them again)"
+    )
+    there = f", {outcome.there_already:,} {were}" if outcome.there_already else ""
     if there and not args.out and len(inputs) == 1 and out and Path(out).is_file():
         there += f"; to enlarge {out} itself too, name the output by -o"
     images = "image" if outcome.written == 1 else "images"
@@ -143,6 +148,8 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
     if args.max_pixels < 0:
         raise UserError(f"--max-pixels {args.max_pixels}: must be 0 or more")
+    if args.suffix and any(mark in args.suffix for mark in "/\\\0"):
+        raise UserError(f"--suffix {args.suffix}: is added to names, and cannot have a / in it; -o names a folder")
     if args.compare and "-" in (args.out, *args.inputs):
         raise UserError("--compare: needs files, not standard input or output")
 

@@ -36,7 +36,7 @@ def load_installed() -> tuple[list[str], list[str]]:
         package = entry_point.dist.name if entry_point.dist else "unknown package"
         try:
             entry_point.load()
-        except Exception as error:  # foreign code may raise anything
+        except (Exception, SystemExit) as error:  # foreign code may raise anything
             failed.append(f"plugin {entry_point.name!r} of {package} is broken: {in_one_line(error)}")
         else:
             loaded.append(f"{entry_point.name} ({package})")
@@ -56,8 +56,9 @@ def load_local(names: Sequence[str]) -> None:
             else:
                 if "" not in sys.path:
                     sys.path.insert(0, "")
-                importlib.import_module(name)
-        except Exception as error:  # foreign code may raise anything
+                if importlib.import_module(name).__file__ is None:
+                    raise ImportError("is a folder without __init__.py; name a file that ends in .py, or a module")
+        except (Exception, SystemExit) as error:  # foreign code may raise anything
             raise UserError(f"--plugin {name}: {in_one_line(error)}") from error
 
 

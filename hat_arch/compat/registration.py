@@ -47,8 +47,15 @@ def registered(registry: Registry, name: str) -> Any:
 
 
 def build(options: dict[str, Any]) -> nn.Module:
-    """The network of a ``network_g`` section, with fresh weights."""
+    """The network of a ``network_g`` section, with fresh weights.
+
+    Raises:
+        TypeError: what is registered makes none, or takes other arguments. A constructor may raise anything else.
+    """
     arguments = {key: value for key, value in options.items() if key != "type"}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.meshgrid")  # of BasicSR's SwinIR
-        return ARCH_REGISTRY.get(options["type"])(**arguments)
+        network = ARCH_REGISTRY.get(options["type"])(**arguments)
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"makes no torch.nn.Module, but {network!r}")
+    return network

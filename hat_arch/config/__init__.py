@@ -9,7 +9,7 @@ from typing import Any
 # The command's parsers import this package, and must start at once: all else is imported where it is needed.
 from .problems import ConfigError, Problems
 
-__all__ = ["ConfigError", "load", "read_network"]
+__all__ = ["ConfigError", "load", "read_datasets", "read_network"]
 
 
 def load(
@@ -36,7 +36,7 @@ def load(
     Raises:
         ConfigError: something in it cannot work; lines of file, line, key and remedy.
     """
-    from . import files, keys, reading, schema, shipped_options, trials
+    from . import files, keys, reading, schema, shipped_options, trials, values
 
     file = shipped_options.find(file)
     raw, lines = reading.read(file)
@@ -45,6 +45,8 @@ def load(
     if change is not None:
         change(raw)
     problems = Problems(file, lines, absent)
+    values.check_finite(raw, problems)
+    problems.raise_if_any()
     model = schema.TrainOptions if is_train else schema.TestOptions
     opt = schema.validate(model, raw, problems)
     keys.check_model_and_datasets(opt, problems)
@@ -62,6 +64,19 @@ def load(
         problems.raise_if_any()
         problems.say_notes()
     return opt
+
+
+def read_datasets(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """The sections of ``datasets:`` of an option file, which may lack all else, and its ``scale``, 1 by default.
+
+    Raises:
+        ConfigError: no such file, or they are no such sections.
+    """
+    from . import reading, schema
+
+    raw, lines = reading.read(file)
+    opt = schema.validate(schema.DataOptions, raw, Problems(file, lines))
+    return opt["datasets"], opt["scale"]
 
 
 def read_network(file: Path) -> tuple[dict[str, Any], int]:

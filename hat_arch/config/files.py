@@ -11,6 +11,7 @@ from torch import nn
 
 from ..compat.registration import build, registered
 from ..utils.errors import UserError, in_one_line
+from ..utils.files import from_home
 from ..utils.image_list import misread_by_basicsr, read_list
 from ..weights import named
 from ..weights.files import LEAST, WeightsError, choose_to_start_from, fitting, read_weights
@@ -51,7 +52,7 @@ def check_datasets(opt: Options, is_train: bool, problems: Problems) -> None:
         for option, root in _roots(dataset):
             if option not in words:
                 continue
-            check_root((*key, option), Path(root).expanduser(), problems)
+            check_root((*key, option), from_home(root), problems)
         for option in ("meta_info_file", "meta_info"):
             if option in words and isinstance(dataset.get(option), str):
                 _check_list((*key, option), Path(dataset[option]), dataset, problems)
@@ -122,7 +123,7 @@ def _check_folder(key: Key, folder: Path, problems: Problems) -> None:
 def find_models(opt: Options, problems: Problems) -> None:
     """Puts the files of models in place of their names: ``pretrain_network_g: HAT_SRx4`` (see ``basicsr models``)."""
     for key, value in opt["path"].items():
-        if not key.startswith("pretrain_network_") or not value or Path(value).expanduser().is_file():
+        if not key.startswith("pretrain_network_") or not value or from_home(value).is_file():
             continue
         if model := named.named(str(value)):
             if path := model.path():
@@ -148,14 +149,14 @@ def check_networks(opt: Options, problems: Problems) -> None:
         else:
             _check_weights(network, name.removeprefix("network_"), opt["path"], problems)
     resume = opt["path"].get("resume_state")
-    if resume and not Path(resume).expanduser().is_file():
+    if resume and not from_home(resume).is_file():
         problems.add_absent(("path", "resume_state"), resume, "file")
 
 
 def absent_weights(section: Options) -> list[str]:
     """Arguments of a network that are paths of weights which are not there, such as BasicVSR's ``spynet_path``."""
     paths = {name: Path(value) for name, value in section.items() if isinstance(value, str) and name != "type"}
-    return [name for name, path in paths.items() if path.suffix in WEIGHTS and not path.expanduser().is_file()]
+    return [name for name, path in paths.items() if path.suffix in WEIGHTS and not from_home(path).is_file()]
 
 
 def without_absent_weights(section: Options) -> Options:
@@ -182,7 +183,7 @@ def _check_weights(network: nn.Module, letter: str, paths: Options, problems: Pr
     file, key = paths.get(f"pretrain_network_{letter}"), ("path", f"pretrain_network_{letter}")
     if not file:
         return
-    path = Path(file).expanduser()
+    path = from_home(file)
     if not path.is_file():
         if not named.named(str(file)):  # else `find_models` has said so
             problems.add_absent(key, file, "file")

@@ -236,11 +236,16 @@ def _sections(model: type) -> Set[str]:
 
 
 def _settle_num_gpu(opt: Options, problems: Problems) -> None:
-    """Without a GPU, ``num_gpu`` becomes 0."""
+    """Without a GPU, ``num_gpu`` becomes 0, and what readies data for one is left out."""
     wanted, count = opt["num_gpu"], torch.cuda.device_count()
     if not count:
         if wanted not in (0, "auto"):
             print(f"num_gpu: {wanted}, but PyTorch sees no GPU: running on the CPU", file=sys.stderr)
         opt["num_gpu"] = 0
+        for name, dataset in opt["datasets"].items():
+            dataset.pop("pin_memory", None)  # is for the way to a GPU
+            if dataset.get("prefetch_mode") == "cuda":
+                problems.note(("datasets", name, "prefetch_mode"), "there is no GPU")
+                del dataset["prefetch_mode"]
     elif wanted != "auto" and wanted > count:
         problems.add(("num_gpu",), f"is {wanted}, but there are {count} here; 'auto' takes all")

@@ -14,6 +14,8 @@ from .problems import ConfigError, Key
 
 Options = dict[str, Any]
 """Content of an option file."""
+MOST_VALUES = 100_000
+"""Keys and values of an option file; BasicSR's have some hundred."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -50,6 +52,7 @@ def read(file: Path) -> tuple[Options, dict[Key, int]]:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{file}: not an option file; it holds no keys")
+        _require_bounded(file, node)
         content = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -57,10 +60,24 @@ def read(file: Path) -> tuple[Options, dict[Key, int]]:
         if "could not determine a constructor" in problem:
             problem = f"a tag that could run code is refused ({problem.rsplit(' ', 1)[-1]})"
         raise ConfigError(f"{file}{f':{mark.line + 1}' if mark else ''}: {problem}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: not an option file; it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
     foreign.refuse(file, content)
     return content, dict(_lines(node, ()))
+
+
+def _require_bounded(file: Path, node: yaml.Node) -> None:
+    """Raises `ConfigError` for aliases that lead to what they stand in, or multiply what is there."""
+    left, seen = [node], 0
+    while left:
+        one, seen = left.pop(), seen + 1
+        if seen > MOST_VALUES:
+            line = one.start_mark.line + 1
+            raise ConfigError(f"{file}:{line}: an alias (*) leads to itself, or to more than {MOST_VALUES:,} values")
+        for part in one.value if isinstance(one, yaml.CollectionNode) else ():
+            left += part if isinstance(part, tuple) else (part,)
 
 
 def _lines(node: yaml.Node, sections: Key) -> Iterable[tuple[Key, int]]:

@@ -7,6 +7,7 @@ A key's docstring says what it is for. Keys that a registered class reads beyond
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -29,9 +30,15 @@ Iterations = Annotated[int | float, Field(ge=1, multiple_of=1)]
 """A number of iterations, which may be written as 5e3."""
 
 
+LONGEST_NAME = 200
+"""Bytes; file systems allow 255, and logs and renamed runs get names that are longer by some 30."""
+
+
 def _folder_name(name: str) -> str:
     if not name.strip() or name in (".", "..") or any(mark in name for mark in "/\\\0\n"):
         raise ValueError("should be the name of a folder, without / and other than . and ..")
+    if len(name.encode(errors="replace")) > LONGEST_NAME:
+        raise ValueError(f"should be the name of a folder, of {LONGEST_NAME} bytes at most")
     return name
 
 
@@ -249,6 +256,19 @@ class NetworkOptions(Section):
     """``type``: name in the architecture registry; the other keys are its arguments."""
 
 
+class RootsOptions(Section):
+    """What `basicsr data check` reads of a data set."""
+
+    dataroot_gt: str | list[str] | None = None
+    dataroot_lq: str | list[str] | None = None
+    filename_tmpl: str = "{}"
+
+
+class DataOptions(Section):
+    scale: Positive = 1
+    datasets: dict[str, RootsOptions] = {}
+
+
 class Options(Section):
     name: FolderName
     """Name of the run and of its folder."""
@@ -334,6 +354,7 @@ def _add(error: ValidationError, problems: Problems) -> None:
 def what_it_may_be(detail: Any) -> str:
     """What an error of pydantic says of a value, such as "should be a valid number"."""
     text = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    text = re.sub(r" or instance of \w+", "", text)
     for pydantics, plain in PLAIN.items():
         text = text.replace(pydantics, plain)
     return f"{text[0].lower()}{text[1:]}"

@@ -6,6 +6,7 @@ What these classes refuse, they refuse here, with a line of the option file, not
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
@@ -67,7 +68,12 @@ def _optimizer(opt: Options, section: Options, arguments: Options) -> torch.opti
 def _metric(section: Options, arguments: Options) -> float:
     images = np.random.default_rng(0).integers(0, 256, (2, MEASURED, MEASURED, 3), dtype=np.uint8)
     arguments.pop("better", None)
-    return float(registered(METRIC_REGISTRY, section["type"])(img=images[0], img2=images[1], **arguments))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, of what is said here
+        value = float(registered(METRIC_REGISTRY, section["type"])(img=images[0], img2=images[1], **arguments))
+    if math.isnan(value):
+        raise ValueError(f"makes no number of two images of {MEASURED}x{MEASURED}")
+    return value
 
 
 def _check_loss(key: Key, section: Options, problems: Problems) -> None:

@@ -7,6 +7,7 @@ place of a number is noticed late, or never (``milestones: "2, 4"`` never lowers
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import typing
 from collections.abc import Callable, Iterable
@@ -34,6 +35,16 @@ TYPES: dict[str, Any] = {
 """Type in a docstring, or of a default, → what may stand in an option file."""
 NOT_OF_YAML = {"needs_python_object", "is_instance_of", "is_subclass_of", "callable_type"}
 """Errors of pydantic for types whose values no option file can hold; such an argument may take other things too."""
+
+
+def check_finite(options: Options, problems: Problems, key: Key = ()) -> None:
+    """No number may be ``.nan`` or ``.inf``: a loss, weight or rate of that kind trains nothing, without a word."""
+    for name, value in options.items():
+        if isinstance(value, dict):
+            check_finite(value, problems, (*key, str(name)))
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, float) and not math.isfinite(part):
+                problems.add((*key, str(name)), f"should be a finite number, is {part}")
 
 
 def check_types(key: Key, section: Options, owner: Any, problems: Problems, lenient: bool = False) -> None:

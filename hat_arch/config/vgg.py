@@ -72,6 +72,8 @@ def check_vgg(key: Key, network: str, problems: Problems) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)
     try:
+        if not cached.is_absolute():  # a folder ~ here
+            raise FileNotFoundError("no home folder")
         cached.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(cached), hash_prefix=cached.stem.rpartition("-")[2])
     except (OSError, RuntimeError) as error:  # no network, or another file

@@ -131,9 +131,9 @@ def _is_finished(path: Path, recipe: dict[str, Any], wanted: set[str], skip_bad:
         return False
     remedy = "delete it, give another name, or say --overwrite"
     records, keys = read_records(path), set(map(to_key, wanted))
-    if records is None:
+    if records is None or not (made := read_recipe(path)):
         raise DataError(f"{path}: exists and does not say how it was made; {remedy}")
-    if other := differences(read_recipe(path), recipe):
+    if other := differences(made, recipe):
         raise DataError(f"{path}: exists, made with {other}; {remedy}")
     if records.keys() - keys or (keys - records.keys() and not skip_bad):
         raise DataError(f"{path}: exists, with {len(records)} images, and {len(keys)} would be made; {remedy}")

@@ -15,11 +15,21 @@ import lmdb
 from ..utils.files import digest
 from .benchmark_sets import BENCHMARK_SETS
 from .images import DataError, ImageError, find, lq_name, read_bytes, verify
-from .lmdb_store import CHECKSUMS, META, read_records, size_when_whole, to_name
+from .lmdb_store import CHECKSUMS, META, read_records, require_whole, to_name
 from .parallel import map_images
 from .prepare import DF2K_SOURCES, DF2K_SUB_IMAGES
 from .recipes import read_recipe
 from .sub_images import SubImages
+
+ALONE = """
+import importlib.util, pickle, sys
+from pathlib import Path
+spec = importlib.util.find_spec("hat_arch")
+sys.modules["hat_arch"] = importlib.util.module_from_spec(spec)  # without its __init__, which takes seconds
+from hat_arch.data.check import read_store
+sys.stdout.buffer.write(pickle.dumps(read_store(Path(sys.argv[1]))))
+"""
+"""The program of `_read_store_apart`."""
 
 
 @dataclass
@@ -70,7 +80,7 @@ def _read_store_apart(root: Path) -> Contents:
     """`read_store` in a process of its own, since LMDB may crash on a damaged file."""
     if not root.is_dir():
         raise DataError(f"{root}: no such store")
-    command = [sys.executable, "-m", "hat_arch.data.check", str(root)]
+    command = [sys.executable, "-c", ALONE, str(root)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     # in a session of its own, so that Ctrl-C comes to this process alone, which then ends the other
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True) as process:
@@ -92,13 +102,9 @@ def read_store(root: Path) -> Contents:
     if missing:
         return found
     try:
+        require_whole(root)
         with lmdb.open(str(root), readonly=True, lock=False, readahead=False) as environment:
-            size, whole = (root / "data.mdb").stat().st_size, size_when_whole(environment)
-            if size < whole:  # to read on would be a bus error
-                truncated = f"is truncated ({size:,} of {whole:,} bytes)"
-                found.problems.append(f"{root}/data.mdb: {truncated}; make the store anew")
-            else:
-                _check_images(environment, _check_keys(environment, found), found)
+            _check_images(environment, _check_keys(environment, found), found)
     except DataError as error:
         found.problems.append(str(error))
     except lmdb.Error as error:
@@ -190,9 +196,3 @@ def pairs(gt: Contents, lq: Contents, scale: int, template: str = "{}") -> list[
             problems.append(f"{gt.root}: '{name}' {sizes}: not {scale} times smaller")
     problems += [f"{gt.root}: has no GT for '{name}' in {lq.root}" for name in lq.sizes.keys() - partners]
     return problems
-
-
-if __name__ == "__main__":  # see `_read_store_apart`
-    from hat_arch.data.check import read_store  # whose `Contents` pickle by a name that the caller knows
-
-    sys.stdout.buffer.write(pickle.dumps(read_store(Path(sys.argv[1]))))

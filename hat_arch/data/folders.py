@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..utils.files import write_file
 from .build import Made, Outcome, build
-from .images import PNG_LEVEL, DataError, ImageError, encoded, find, find_named, mod_crop, peek, read
+from .images import PNG_LEVEL, DataError, ImageError, encoded, find, find_named, is_utf8, mod_crop, peek, read
 from .parallel import map_images
 from .resize import Convention, imresize
 from .sub_images import SubImages, sub_image_names
@@ -83,6 +83,8 @@ def meta_info(folder: Path, file: Path, overwrite: bool = False, skip_bad: bool 
         name, header = path.relative_to(folder).as_posix(), peek(path)
         if " " in name:
             raise ImageError(f"{path}: BasicSR cuts names in a meta info file at the first space; rename it")
+        if not is_utf8(name):
+            raise ImageError(f"{path}: its name is no UTF-8, as a list's must be; rename it")
         return f"{name} ({header.height},{header.width},{header.channels})\n"
 
     lines = [text for _, text in map_images(line, find(folder), outcome.bad, "meta-info")]

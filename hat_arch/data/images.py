@@ -120,6 +120,11 @@ def find_named(folder: Path, strip: str = "", bad: list[str] | None = None) -> d
     return {of_name[0]: name for name, of_name in images.items() if len(of_name) == 1}
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is text; the bytes of one that is not stand in it as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def lq_name(gt_name: str, template: str) -> str:
     """Name of the LR image of a GT image, by BasicSR's ``filename_tmpl``, such as ``{}x4``."""
     folder, slash, name = gt_name.rpartition("/")

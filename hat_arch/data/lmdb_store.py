@@ -64,7 +64,7 @@ def to_key(name: str) -> str:
     >>> to_key("n01/café.v2")
     'n01/caf%C3%A9%2Ev2'
     """
-    key = quote(name, safe="/!#$&'()*+,;=@[]^`{}|<>").replace(".", "%2E")
+    key = quote(name, safe="/!#$&'()*+,;=@[]^`{}|<>", errors="surrogateescape").replace(".", "%2E")
     if len(key) > MAX_KEY:
         raise DataError(f"{name}: is too long for a key of an LMDB store ({len(key)} > {MAX_KEY} bytes)")
     return key
@@ -72,7 +72,7 @@ def to_key(name: str) -> str:
 
 def to_name(key: str) -> str:
     """Undoes `to_key`."""
-    return unquote(key)
+    return unquote(key, errors="surrogateescape")
 
 
 class StoreWriter:
@@ -220,6 +220,24 @@ def _lmdb_errors(store: Path) -> Iterator[None]:
 def size_when_whole(environment: lmdb.Environment) -> int:
     """Bytes of ``data.mdb`` up to its last page."""
     return environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
+
+
+def require_whole(store: Path) -> None:
+    """Opens a store and closes it again.
+
+    Raises:
+        DataError: it is damaged, or truncated: to read beyond its end would end the process by a bus error.
+    """
+    file = store / "data.mdb"
+    try:
+        with lmdb.open(str(store), readonly=True, lock=False, readahead=False) as environment:
+            size, whole = file.stat().st_size, size_when_whole(environment)
+    except lmdb.Error as error:
+        if "already open" in str(error):  # by this process, which has read it
+            return
+        raise DataError(f"{file}: is damaged ({error}); make the store anew") from error
+    if size < whole:
+        raise DataError(f"{file}: is truncated ({size:,} of {whole:,} bytes); make the store anew")
 
 
 def keys(store: Path) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,6 +21,7 @@ from torch.utils.data import IterableDataset
 
 from ..utils.errors import UserError, in_one_line
 from .images import DataError
+from .lmdb_store import require_whole
 from .paired_dataset import SeededPairedDataset
 from .sampling import DrawnDataset, ItemError
 
@@ -54,9 +56,11 @@ def build_dataset(opt: dict[str, Any]) -> Any:
     """BasicSR's function: the data set of a section of ``datasets:``, which names what it cannot use.
 
     Raises:
-        DataError: its constructor fails.
+        DataError: its constructor fails, or its store is damaged.
     """
     opt = deepcopy(opt)
+    for root in _roots(opt) if opt.get("io_backend", {}).get("type") == "lmdb" else ():
+        require_whole(Path(root))
     cls = DATASET_REGISTRY.get(opt["type"])
     try:
         dataset = cls(deepcopy(opt))
@@ -65,10 +69,17 @@ def build_dataset(opt: dict[str, Any]) -> Any:
     except (AssertionError, ValueError, OSError) as error:
         if opt.get("dataroot_gt") and opt.get("dataroot_lq"):
             SeededPairedDataset(opt)  # names the image that has no partner, if that is what is wrong
-        roots = " and ".join(str(opt[key]) for key in opt if key.startswith("dataroot") and opt[key])
-        raise DataError(f"{roots or opt['name']}: {opt['type']} cannot use it: {in_one_line(error)}") from error
+        raise DataError(
+            f"{' and '.join(_roots(opt)) or opt['name']}: {opt['type']} cannot use it: {in_one_line(error)}"
+        ) from error
     get_root_logger().info(f"Dataset [{cls.__name__}] - {opt['name']} is built.")
     return dataset if isinstance(dataset, (DrawnDataset, IterableDataset)) else NamingDataset(dataset)
+
+
+def _roots(opt: dict[str, Any]) -> list[str]:
+    """The folders or stores of a data set."""
+    given = [opt[key] for key in opt if key.startswith("dataroot") and opt[key]]
+    return [str(root) for roots in given for root in (roots if isinstance(roots, list) else [roots])]
 
 
 class NamingDataset:

@@ -14,7 +14,7 @@ STORE_RECIPE, FOLDER_RECIPE = "recipe.json", ".recipe.json"
 
 
 def write_recipe(file: Path, recipe: dict[str, Any]) -> None:
-    write_file(file, (json.dumps(recipe, indent=1, ensure_ascii=False) + "\n").encode())
+    write_file(file, (json.dumps(recipe, indent=1) + "\n").encode())  # ASCII: names may be no UTF-8
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:

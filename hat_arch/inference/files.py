@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..data.build import Outcome
 from ..data.images import ImageError
 from ..utils.errors import UserError, in_one_line
-from ..utils.files import OutOfSpace, replacing
+from ..utils.files import FULL, OutOfSpace, replacing
 from . import bands, formats, video
 from .behind import Writing
 from .compare import compare
@@ -133,7 +133,7 @@ class _Run:
                     if isinstance(picture, Exception):
                         raise picture
                     written = self.upscale(upscaler, job, picture, writer)
-                except OutOfSpace:
+                except (OutOfSpace, BrokenPipeError):
                     raise
                 except Exception as error:
                     self.note(job, error)
@@ -289,7 +289,7 @@ class _Run:
             written.result()
             if self.wish.compare:
                 compare(job)
-        except OutOfSpace:
+        except (OutOfSpace, BrokenPipeError):
             raise
         except Exception as error:
             self.note(job, error)
@@ -342,5 +342,10 @@ def _save(job: Job, quality: int | None, pages: Pages) -> None:
     with tempfile.TemporaryFile() as file:
         formats.save(file, "standard output", job.format, pages, quality)
         file.seek(0)
-        shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        try:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            if error.errno in FULL:
+                raise OutOfSpace("standard output: no space left on the disk") from error
+            raise

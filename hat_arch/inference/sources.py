@@ -218,11 +218,11 @@ def _check(found: Plan) -> None:
                 ending = job.target.stem.removeprefix(job.source.stem)
                 job.target = job.target.with_name(f"{job.source.name}{ending}.{job.format}")
     made: dict[str, Path] = {}
-    sources = {job.source.resolve() for job in found.jobs if not job.standard_input}
+    sources = {os.path.realpath(job.source) for job in found.jobs if not job.standard_input}
     for job in found.jobs:
         if job.standard_output:
             continue
-        if job.target.resolve() in sources:
+        if os.path.realpath(job.target) in sources:
             raise DataError(f"{job.target}: would be overwritten; give another name")
         if (other := made.setdefault(str(job.target).casefold(), job.source)) is not job.source:
             raise DataError(f"{job.source}: and {other} would both become {job.target}; upscale them apart")

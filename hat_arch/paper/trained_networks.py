@@ -18,6 +18,7 @@ from ..compat.registration import build
 from ..config import reading
 from ..inference.upscaler import Upscaler
 from ..utils.errors import UserError, in_one_line
+from ..utils.files import from_home
 from ..weights.load import load_network
 from .evaluation_images import Image, to_tensor
 from .networks import NETWORKS, Options, network_options, scale_of
@@ -142,7 +143,7 @@ def _from_option_file(file: Path, label: str, untrained: bool) -> TrainedNetwork
     if trained.is_file():
         key = None
     elif pretrained:
-        weights = Path(pretrained).expanduser()
+        weights = from_home(pretrained)
     elif untrained:
         weights = None
     declared = opt.get("scale")

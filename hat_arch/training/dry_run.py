@@ -33,7 +33,9 @@ from ..config.vgg import is_vgg, untrained_vgg
 from ..data.benchmark_sets import BENCHMARK_SETS
 from ..data.stand_ins import stand_in
 from ..utils.errors import UserError, in_one_line
+from ..utils.files import from_home
 from . import pipeline
+from .measuring import where
 from .run import Stopped, TrainingRun
 from .start_summary import network, training
 
@@ -81,11 +83,10 @@ def dry_run(
             except (UserError, Stopped):
                 raise
             except Exception as error:  # of a foreign network, model, data set, loss or metric
-                failed, is_networks = error, _is_the_networks(error, run.model)
-                if not is_networks:
+                failed, place, steps = error, where(opt, error), " and ".join(_steps(small, None, growth))
+                if not _is_the_networks(error, run.model):
                     break
-    where, steps = _where(opt, failed, is_networks), " and ".join(_steps(small, None, growth))
-    raise UserError(f"{file}: {where} fails in {steps}: {in_one_line(failed)}") from failed
+    raise UserError(f"{file}: {place} fails in {steps}: {in_one_line(failed)}") from failed
 
 
 def _is_video(dataset: Options) -> bool:
@@ -95,13 +96,6 @@ def _is_video(dataset: Options) -> bool:
 def _missing_vgg(absent: list[Path]) -> contextlib.AbstractContextManager[object]:
     """Lets perceptual losses do with an untrained VGG, if the weights of a trained one are not there."""
     return untrained_vgg() if any(map(is_vgg, absent)) else contextlib.nullcontext()
-
-
-def _where(opt: Options, error: Exception, is_networks: bool) -> str:
-    """The network and model, or model alone, that an error came from, and the line of code."""
-    line = traceback.extract_tb(error.__traceback__)[-1]
-    network = f"{opt['network_g']['type']} under " if is_networks else ""
-    return f"{network}{opt['model_type']} ({Path(line.filename).name}:{line.lineno})"
 
 
 def _is_the_networks(error: BaseException | None, model: Any) -> bool:
@@ -193,7 +187,7 @@ def _summary(file: Path, opt: Options, tried: str, model: Any, absent: list[Path
     for phase, dataset in opt["datasets"].items():
         named = [key for key in dataset if key.startswith(("dataroot", "meta_info"))]
         roots = [root for key in named for root in _as_list(dataset[key])]
-        missing = [root for root in roots if Path(root).expanduser() in absent]
+        missing = [root for root in roots if from_home(root) in absent]
         commands |= {MAKE[part]: None for root in missing for part in Path(root).parts if part in MAKE}
         label = "missing: " if missing else ""
         rows.append((phase, f"{dataset['name']}, {dataset['type']}; {label}{', '.join(missing or roots)}"))

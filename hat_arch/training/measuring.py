@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
+import traceback
+import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, tensor2img
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.resize import imresize
-from ..utils.errors import UserError
+from ..utils.errors import UserError, in_one_line
+from .result_names import NamedApart, shared_names
 
 
 @dataclass
@@ -42,19 +50,28 @@ class MeasuringModel:
     is_train: bool
     lq: Tensor
     metric_results: dict[str, float]
+    run: Any
+    """The run that drives it, a `TrainingRun`."""
+    fed = "an image"
+    """Paths of the LR images that were fed last."""
 
     def validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
         opt, dataset = self.opt, dataloader.dataset
+        if save_img and (names := shared_names(dataset)):
+            dataloader = NamedApart(dataloader, names)
         vars(self).pop("gt", None)  # of the last training batch
         if not has_ground_truth(dataset):  # BasicSR reads in ``opt`` whether to score, and fails without ground truth
             self.opt = {**opt, "val": {**opt["val"], "metrics": None}}
         self.scores = Scores()
         self.normalized = any(dataset.opt.get(key) is not None for key in ("mean", "std"))
         try:
-            super().validation(dataloader, current_iter, tb_logger, save_img)  # type: ignore[misc]
+            with self.naming_the_image(AssertionError, ValueError), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Mean of empty slice")  # said below
+                super().validation(dataloader, current_iter, tb_logger, save_img)  # type: ignore[misc]
             metrics = self.opt["val"].get("metrics")
         finally:
             self.opt = opt
+        self._say_what_is_no_number(dataset.opt["name"])
         if not self.is_train:
             means = getattr(self, "metric_results", {})  # in some models, of the first process alone
             self.scores.ours = {
@@ -63,9 +80,30 @@ class MeasuringModel:
             self.measured = {**getattr(self, "measured", {}), dataset.opt["name"]: self.scores}
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        data = for_network(data, self.opt)
+        super().feed_data(self.noted(data))  # type: ignore[misc]
+
+    def noted(self, data: dict[str, Any]) -> dict[str, Any]:
+        """A batch as the network takes it; notes when it came, and of which images it is."""
         self.fed_at = time.perf_counter()
-        super().feed_data(data)  # type: ignore[misc]
+        paths = data.get("read_from", data.get("lq_path"))
+        self.fed = ", ".join(paths) if isinstance(paths, list) else "an image"
+        return for_network(data, self.opt)
+
+    @contextlib.contextmanager
+    def naming_the_image(self, *kinds: type[Exception]) -> Iterator[None]:
+        """Raises `UserError` with the path of the LR image in place of errors of some kinds, but in a dry run."""
+        try:
+            yield
+        except kinds as error:
+            if isinstance(error, (UserError, torch.OutOfMemoryError)) or self.run.dry:
+                raise
+            raise UserError(f"{self.fed}: {where(self.opt, error)} fails on it: {in_one_line(error)}") from error
+
+    def _say_what_is_no_number(self, dataset: str) -> None:
+        for name, value in getattr(self, "metric_results", {}).items():
+            if isinstance(value, float) and math.isnan(value):
+                why = "is crop_border more than half of an image?"
+                get_root_logger().warning(f"val: metrics: {name}: is no number on {dataset}; {why}")
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         visuals: OrderedDict[str, Tensor] = super().get_current_visuals()  # type: ignore[misc]
@@ -90,6 +128,12 @@ class MeasuringModel:
             return
         lines = [f"\t # {name}: {value:.4f}" for name, value in self.metric_results.items()]
         get_root_logger().info("\n".join([f"Validation {dataset_name}", *lines]))
+
+
+def where(opt: dict[str, Any], error: BaseException) -> str:
+    """The network and model that an error came from, and the line of code."""
+    line = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{opt['network_g']['type']} under {opt['model_type']} ({Path(line.filename).name}:{line.lineno})"
 
 
 def has_ground_truth(dataset: Any) -> bool:

@@ -6,7 +6,7 @@ discriminator too.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,15 @@ class DegradesImages:
 
     device: torch.device
     is_train: bool
+    noted: Callable[[dict[str, Any]], dict[str, Any]]
 
     def __init__(self, opt: dict[str, Any]) -> None:
         with cuda_is_cpu(not opt["num_gpu"]):
             super().__init__(opt)  # type: ignore[call-arg]
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        self.fed_at = time.perf_counter()  # BasicSR's classes do not call `MeasuringModel.feed_data`
         with cuda_is_cpu(self.device.type == "cpu"):
-            super().feed_data(data)  # type: ignore[misc]
+            super().feed_data(self.noted(data))  # type: ignore[misc]  # BasicSR's do not call on to `MeasuringModel`
 
     def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         is_train = self.is_train

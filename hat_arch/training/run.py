@@ -164,6 +164,10 @@ class FollowsRun(MeasuringModel):
     def follow(self, run: TrainingRun) -> None:
         self.run = run
 
+    def test(self) -> None:
+        with self.naming_the_image(Exception):
+            super().test()  # type: ignore[misc]
+
     def optimize_parameters(self, current_iter: int) -> None:
         super().optimize_parameters(current_iter)  # type: ignore[misc]
         stop_signal = self.run.stop_signal

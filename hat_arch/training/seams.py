@@ -54,6 +54,9 @@ def seams(opt: Options, argv: list[str], run: TrainingRun) -> Iterator[None]:
     from basicsr.utils import options
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        # PyTorch's, of each run that goes on, and of steps that are left out
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         for module, name, value in (
             (basicsr.train, "parse_options", partial(parse_options, opt, argv, run)),
             (basicsr.test, "parse_options", partial(parse_options, opt, argv, run)),

@@ -19,6 +19,7 @@ from ..inference.padded_tiles import in_padded_tiles
 from ..inference.upscaler import Upscaler
 from .measuring import MeasuringModel, picture
 from .random_state import same_random_numbers_after
+from .result_names import NamedApart, shared_names
 
 PICTURES = 3  # of a validation, in TensorBoard
 PICTURE_SIDE = 192  # pixels of SR
@@ -49,11 +50,12 @@ class ValidatingModel(MeasuringModel, SRModel):
 
     def test(self) -> None:
         """Runs the network (its EMA, if there is one) on ``self.lq`` and sets ``self.output``."""
-        if tile := self.opt.get("tile"):
-            multiple, scale = self.upscaler.multiple, self.upscaler.scale
-            self.output = in_padded_tiles(self.upscaler, self.lq, scale, **tile, multiple=multiple)
-        else:
-            self.output = self.upscaler(self.lq)
+        with self.naming_the_image(Exception):
+            if tile := self.opt.get("tile"):
+                multiple, scale = self.upscaler.multiple, self.upscaler.scale
+                self.output = in_padded_tiles(self.upscaler, self.lq, scale, **tile, multiple=multiple)
+            else:
+                self.output = self.upscaler(self.lq)
 
     @cached_property
     def upscaler(self) -> Upscaler:
@@ -82,7 +84,9 @@ class ValidatingModel(MeasuringModel, SRModel):
         if len(part):
             self.part_of_validation = True
             try:
-                self.nondist_validation(DataLoader(part, batch_size=1), current_iter, None, save_img)
+                self.nondist_validation(
+                    NamedApart(DataLoader(part, batch_size=1), shared_names(dataset)), current_iter, None, save_img
+                )
             finally:
                 self.part_of_validation = False
         names, scores = list(self.opt["val"].get("metrics") or ()), self.scores

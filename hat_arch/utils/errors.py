@@ -12,4 +12,5 @@ class UserError(Exception):
 
 def in_one_line(error: BaseException) -> str:
     """Type and message of an error that foreign code raised, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

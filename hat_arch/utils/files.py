@@ -34,8 +34,11 @@ def replacing(path: Path, expected_digest: str | None = None) -> Iterator[Binary
     Raises:
         OutOfSpace: the disk is full.
         DamagedWrite: what was read back has another digest.
+        OSError: it cannot be written; ``filename`` is what the caller named, or a folder above it.
     """
     unfinished = path.with_name(f".{path.name}.partial")
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
@@ -55,6 +58,11 @@ def replacing(path: Path, expected_digest: str | None = None) -> Iterator[Binary
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink()
+
+
+def from_home(path: str | Path) -> Path:
+    """A path in which ``~`` and ``~user`` stand for home folders; as it is if there is no such home."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib's raises then)
 
 
 def write_file(path: Path, data: bytes | memoryview, durable: bool = False) -> str:

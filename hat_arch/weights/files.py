@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def read_weights(path: Path) -> dict[str, Weights]:
     except Exception as error:  # whatever a damaged file makes a reader raise
         raise WeightsError(_why(error)) from error
     if not isinstance(loaded, dict):
-        raise WeightsError(f"holds a {type(loaded).__name__}, no weights")
+        raise WeightsError(f"holds no weights, but an object of type {type(loaded).__name__}")
     if loaded and all(isinstance(value, Tensor) for value in loaded.values()):
         loaded = {"params": loaded}
     return {key: _plain(weights) for key, weights in loaded.items() if isinstance(weights, dict)}
@@ -75,7 +76,8 @@ def read_weights(path: Path) -> dict[str, Weights]:
 def _load(path: Path) -> Any:
     if content.is_safetensors(path):
         return {"params": safetensors.torch.load_file(path)}
-    with torch.serialization.safe_globals(SAFE):
+    with torch.serialization.safe_globals(SAFE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickles of other programs, which are refused
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from ..utils.errors import UserError
-from ..utils.files import sha256
+from ..utils.files import from_home, sha256
 
 INSIDE = Path(__file__).with_name("models")
 """The package's own models: a ``.safetensors`` file each, and a card of the same name in Markdown."""
@@ -117,7 +117,7 @@ def find(name: str | Path) -> Path:
         UnknownModelError: no such file, and no such model; the message has the nearest names.
         UserError: the model is known, and its file is not on this machine.
     """
-    path = Path(name).expanduser()
+    path = from_home(name)
     if path.is_file():
         return path
     if model := named(str(name)):

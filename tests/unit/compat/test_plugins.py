@@ -47,7 +47,7 @@ def test_network_of_an_installed_package_trains_by_its_name(options, write_optio
     options["train"]["total_iter"] = 2
     done = basicsr("train", "-opt", write_options(options), env={"PYTHONPATH": site})
     assert done.returncode == 0, done.stderr
-    assert "ToyNet x4" in done.stderr
+    assert "network    ToyNet" in done.stderr
     assert (tmp_path / "experiments/tiny/models/net_g_latest.pth").is_file()
 
     options["network_g"]["widht"] = 3

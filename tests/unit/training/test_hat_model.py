@@ -11,6 +11,7 @@ from basicsr.models import build_model
 from torch.nn import functional as F
 
 from hat_arch import config
+from hat_arch.utils.errors import UserError
 
 CONVOLUTIONAL = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "upscale": 4}
 NETWORKS = {
@@ -80,7 +81,7 @@ def test_any_network_trains_and_validates(build, options, name, ema_decay, caplo
 def test_network_trains_on_after_a_failed_validation(build):
     model, _ = build(ema_decay=0.0)
     model.lq = torch.rand(1, 4, 8, 8)  # four channels
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(UserError, match="expected"):
         model.test()
     assert model.net_g.training
 

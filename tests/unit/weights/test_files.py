@@ -118,7 +118,7 @@ def test_weights_are_chosen_by_name_or_preference():
 
 def test_what_is_no_dict_is_refused(tmp_path):
     torch.save([PLAIN], tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match="holds a list, no weights"):
+    with pytest.raises(WeightsError, match="holds no weights, but an object of type list"):
         read_weights(tmp_path / "net.pth")
 
 
