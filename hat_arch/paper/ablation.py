@@ -146,7 +146,7 @@ def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = 
 
 
 def demo_options(data: Path) -> Options:
-    """Options of ``make demo``, with data in this folder and a smaller HAT as the paper's, but for width and depth.
+    """Options of ``train_HAT_demo_SRx4.yml``, with data in this folder and a smaller HAT as the paper's, but for width and depth.
 
     Takes minutes a core. What the demo has beyond the paper's recipe is left out.
     """
