@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.images import ImageError
 from .pictures import Frame, Pixels
 
-LEAST_ALPHA = 0.5 / 255  # that colours are divided by
+LEAST_ALPHA = 0.5 / 65535  # that colours are divided by
 TAPS = 3  # pixels of the coarser grid that Lanczos' filter reaches to each side
 
 

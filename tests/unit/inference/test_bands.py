@@ -61,6 +61,14 @@ def test_a_network_that_overshoots_at_the_edge_of_a_cut_out_leaves_no_lines_besi
     assert np.abs(seen[:, :3].astype(int) - 51).max() <= 2
 
 
+def test_an_alpha_that_is_soft_already_is_left_as_it_is():
+    frame = Frame(random(5, 7, 3, bits=16), random(5, 7, bits=16))
+    images = as_float(to_network(frame, 3, "it"))
+    [before] = to_rows(iter([images.clone()]), False, 16)
+    [after] = to_rows(bounded_alpha(iter([images]), frame.alpha, 1), False, 16)
+    assert np.abs(after.astype(int) - before).max() <= 1
+
+
 def test_opaque_frames_of_an_animation_get_an_alpha():
     [rows] = to_rows(iter([torch.rand(1, 3, 2, 2)]), False, 8, opaque=True)
     assert rows.shape == (2, 2, 4) and (rows[..., 3] == 255).all()
