@@ -1,5 +1,6 @@
 # Two commands do everything:   make demo   make test
 # make PYTHON=python3.12 …      another Python (3.10 to 3.14)
+# make demo DEMO=train_HAT_demo_SRx4      a smaller HAT from scratch, in place of fine-tuning the one in the package
 # make TORCH_INDEX=https://download.pytorch.org/whl/cpu …      torch without CUDA: a far smaller download
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
-DEMO := options/train_HAT_demo_SRx4.yml
+DEMO ?= train_HAT_demo_SRx4_finetune
 
 .PHONY: demo test install clean
 

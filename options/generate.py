@@ -1,4 +1,4 @@
-"""Writes all option files but ``train_HAT_demo_SRx4.yml``: ``python options/generate.py``.
+"""Writes all option files but those of the demo: ``python options/generate.py``.
 
 Each file is complete in itself, as BasicSR's are; one template keeps them alike. The networks are those of
 `hat_arch.paper.networks`. The recipes' numbers are the official option files' (``hat_arch/paper/tables.yml``, section
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import compact_models
 from templates import (
     ALL,
     BENCHMARKS,
@@ -77,6 +78,7 @@ def files() -> dict[str, str]:
             made |= {f"other_networks/{name}.yml": text for name, text in compared(network, scale)}
     made |= {f"{name}.yml": text for network in FAMILY for name, text in from_x2(network)}
     made |= {f"ablations/{name}.yml": text for name, text in ablations()}
+    made |= {f"models/{name}.yml": text for name, text in compact_models.files()}
     return {**made, "test_HAT_SRx4_no_gt.yml": without_gt()}
 
 

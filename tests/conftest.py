@@ -47,6 +47,27 @@ def beside_demo_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_data:
 
 
 @pytest.fixture
+def model_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a package's ``hat-light-x4`` for this process: untrained, it interpolates."""
+    import torch
+    from safetensors.torch import save_file
+
+    from hat_arch.archs.hat_arch import HAT
+    from hat_arch.archs.interpolation import begin_as_interpolation
+    from hat_arch.archs.presets import PRESETS
+    from hat_arch.weights import named
+
+    torch.manual_seed(0)
+    network = HAT(**PRESETS["HAT-light"])
+    begin_as_interpolation(network)
+    state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
+    monkeypatch.setattr(named, "INSIDE", tmp_path / "inside")
+    named.INSIDE.mkdir()
+    save_file(state, file := named.INSIDE / "hat-light-x4.safetensors")
+    return file
+
+
+@pytest.fixture
 def write_options(tmp_path: Path) -> Callable[..., Path]:
     def write(opt: dict[str, Any] | str, name: str = "tiny.yml") -> Path:
         file = tmp_path / name

@@ -1,4 +1,4 @@
-"""The arguments of the networks of the paper by name (HAT paper, section 4.1)."""
+"""The arguments of HAT's sizes by name: those of the paper (section 4.1), and a compact one of this project."""
 
 from __future__ import annotations
 
@@ -27,5 +27,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "HAT-S": {**HAT_OPTIONS, "embed_dim": 144, "compress_ratio": 24, "squeeze_factor": 24},
     "HAT": HAT_OPTIONS,
     "HAT-L": {**HAT_OPTIONS, "depths": [6] * 12, "num_heads": [6] * 12},
+    "HAT-light": {
+        **HAT_OPTIONS,
+        "window_size": 8,
+        "squeeze_factor": 16,
+        "depths": [4] * 3,
+        "embed_dim": 64,
+        "num_heads": [4] * 3,
+        "drop_path_rate": 0.0,
+        "upsampler": "pixelshuffledirect",
+    },
 }
-"""Arguments of `HAT` at ×4 by the paper's names."""
+"""Arguments of `HAT` at ×4; HAT-light, of 1.0M parameters, is not of the paper: the models in the package are such."""

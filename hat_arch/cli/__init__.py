@@ -38,8 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="basicsr",
         description="Train, test and benchmark super-resolution networks with BasicSR; HAT is built in.",
-        epilog="Start with: basicsr data demo, and then: basicsr train -opt train_HAT_demo_SRx4. Each command explains "
-        "itself: basicsr train --help",
+        epilog="Start with: basicsr upscale photo.jpg. To train: basicsr data demo, and then: basicsr train -opt "
+        "train_HAT_demo_SRx4_finetune. Each command explains itself: basicsr train --help",
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -315,7 +315,7 @@ def run_demo(args: argparse.Namespace) -> int:
         return 0
     counts = demo.make_demo(DEMO)
     print(f"{DEMO}: {counts['train']} training pairs (LMDB), {counts['val']} held-out images")
-    print("train on it with: basicsr train -opt train_HAT_demo_SRx4")
+    print("train on it with: basicsr train -opt train_HAT_demo_SRx4_finetune; from scratch: train_HAT_demo_SRx4")
     return 0
 
 

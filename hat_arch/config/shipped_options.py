@@ -10,7 +10,9 @@ import yaml
 
 from ..utils.errors import UserError
 
-PURPOSES = ("Train from scratch", "Pre-train on ImageNet", "Fine-tune", "Test", "Ablations", "Other networks")
+FOLDERS = {"ablations": "Ablations", "other_networks": "Other networks", "models": "Models in the package"}
+"""Folder below ``options/`` → what its files are for."""
+PURPOSES = ("Train from scratch", "Pre-train on ImageNet", "Fine-tune", "Test", *FOLDERS.values())
 
 
 class Summary(NamedTuple):
@@ -76,11 +78,11 @@ def summary(file: Path) -> Summary:
 
 
 def _purpose(file: Path) -> str:
-    scratch, pretraining, finetuning, test, ablations, others = PURPOSES
-    if file.parent.name in ("ablations", "other_networks"):
-        return ablations if file.parent.name == "ablations" else others
+    scratch, pretraining, finetuning, test = PURPOSES[:4]
+    if file.parent.name in FOLDERS:
+        return FOLDERS[file.parent.name]
     if file.stem.startswith("test_"):
         return test
-    if "_finetune_" in file.stem:
+    if "_finetune" in file.stem:
         return finetuning
     return pretraining if file.stem.endswith("_ImageNet") else scratch

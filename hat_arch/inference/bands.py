@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image as PillowImage
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..data.images import ImageError
 from .pictures import Frame, Pixels
 
+LEAST_ALPHA = 0.5 / 65535  # that colours are divided by
 TAPS = 3  # pixels of the coarser grid that Lanczos' filter reaches to each side
 
 
@@ -40,6 +42,29 @@ def to_network(frame: Frame, channels: int, name: str) -> Tensor:
         return planes
     alpha = torch.from_numpy(frame.alpha.astype(np.uint16) * np.uint16(65535 // white))
     return torch.stack([planes[0], alpha.expand(channels, -1, -1)])
+
+
+def bounded_alpha(bands: Iterator[Tensor], alpha: Pixels, scale: int) -> Iterator[Tensor]:
+    """Bands of a larger image, as of `to_rows`, whose alpha stays in the range that the original has around each pixel.
+
+    Networks draw faint lines beside hard edges, as of a cut-out: what is opaque, or transparent, with all its
+    neighbours stays so. The colours of a pixel do not change.
+
+    Args:
+        alpha: of the original, uint8 or uint16 ``(H, W)``.
+        scale: by which the bands are larger.
+    """
+    white, around = np.iinfo(alpha.dtype).max, np.ones((3, 3), np.uint8)
+    least, most = cv2.erode(alpha, around), cv2.dilate(alpha, around)
+    columns, top = np.arange(alpha.shape[1] * scale) // scale, 0
+    for band in bands:
+        rows = np.arange(top, top + band.shape[-2]) // scale
+        low, high = (
+            torch.from_numpy(edge[rows][:, columns].astype(np.float32) / white).to(band) for edge in (least, most)
+        )
+        bounded = band[1].mean(0).clamp(low, high)
+        yield torch.stack([band[0] * bounded / band[1].clamp_min(LEAST_ALPHA), bounded.expand_as(band[1])])
+        top += band.shape[-2]
 
 
 def to_rows(bands: Iterator[Tensor], grey: bool, bits: int, opaque: bool = False) -> Iterator[Pixels]:

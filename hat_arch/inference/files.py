@@ -229,7 +229,10 @@ class _Run:
 
     def rows(self, larger: Iterator[Tensor], frame: Frame, page: Page) -> Iterator[Pixels]:
         """Rows to write, of bands of the larger image."""
-        height, width = (side * (self.scale if self.enlarges(frame, page) else 1) for side in frame.pixels.shape[:2])
+        scale = self.scale if self.enlarges(frame, page) else 1
+        height, width = (side * scale for side in frame.pixels.shape[:2])
+        if frame.alpha is not None:
+            larger = bands.bounded_alpha(larger, frame.alpha, scale)
         return bands.to_rows(
             bands.resized(larger, height, width, page.height, page.width),
             grey=frame.pixels.ndim == 2,

@@ -141,13 +141,15 @@ def _video_format(path: Path) -> str | None:
 def _fill(found: Plan, named: list[Path], out: str | None, format: str | None, suffix: str | None, beside: str) -> None:
     """Adds a job for each image, with a target in a folder."""
     ending = beside if suffix is None and out is None else suffix or ""
-    found.out = out or "beside the originals"
+    found.out = out or "files beside the originals"
     for source in named:
         if not source.is_dir():
             if str(source) == STANDARD:
                 raise DataError("-: say where standard input is to go: -o FILE, or -o -")
             folder = Path(out) if out else source.parent
             found.jobs.append(_job(source, folder, source.stem + ending, format))
+            if out is None and len(named) == 1:
+                found.out = str(found.jobs[0].target)
             continue
         name = source.resolve().name
         base = Path(out) if out and len(named) == 1 else Path(out, name) if out else source.parent / (name + beside)

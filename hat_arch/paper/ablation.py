@@ -146,9 +146,10 @@ def plan_demo(study: str, out: Path, seeds: int = DEMO_SEEDS, iterations: int = 
 
 
 def demo_options(data: Path) -> Options:
-    """Options of ``make demo``, with data in this folder and a smaller HAT as the paper's, but for width and depth.
+    """Options of ``train_HAT_demo_SRx4.yml``, with data in this folder.
 
-    Takes minutes a core. What the demo has beyond the paper's recipe is left out.
+    The HAT is smaller still: the paper's, but for width and depth. Takes minutes a core. What the demo has beyond the
+    paper's recipe is left out.
     """
     options, _ = reading.read(shipped_options.named("train_HAT_demo_SRx4"))
     train, val = options["datasets"]["train"], options["datasets"]["val"]

@@ -117,7 +117,7 @@ def own(spec: str, plugins: Sequence[str], settings: Settings) -> Method:
     ``plugins`` are the files and modules that may define it: if one changes, cached scores no longer count.
     """
     if not all(spec.partition("=")):
-        raise UserError(f"--network {spec}: must be LABEL=FILE, an option file or weights of a HAT")
+        raise UserError(f"--network {spec}: must be LABEL=FILE: an option file, weights of a HAT, or a model's name")
     made = trained_networks.load(spec, option="--network")
     weights = Path(made.weights)
     identity = json.dumps([made.options, checksum(weights), _sources(made.network, plugins)], sort_keys=True)
@@ -171,7 +171,7 @@ def _methods(table: Table, scale: int, extra: Sequence[Method], settings: Settin
         weights = next((path for path in candidates if path.is_file()), None)
         if weights:
             methods.append(released(row.label, row.options(scale), weights, settings))
-        elif table.paper(row, scale):
+        elif scale in row.files or table.paper(row, scale):
             results.missing.append(f"{row.label} ×{scale}: weights {', or '.join(map(str, candidates))}")
     return [method for method in methods if method.label in wanted]
 

@@ -52,9 +52,10 @@ class Comparison:
 def compared(table: Table, results: Results, scale: int) -> list[Comparison]:
     """The rows of a table at a scale: bicubic, the paper's, and those of one's own."""
     papers: dict[str, Scores] = {BICUBIC: {}} | {row.label: table.paper(row, scale) for row in table.rows}
+    others = {BICUBIC, *(row.label for row in table.rows if not row.in_paper)}
     own = [label for at, label in results.cells if at == scale and label not in papers]
     return [
-        Comparison(label, papers.get(label, {}), results.cells.get((scale, label), {}), label not in (BICUBIC, *own))
+        Comparison(label, papers.get(label, {}), results.cells.get((scale, label), {}), label not in {*others, *own})
         for label in (*papers, *own)
     ]
 

@@ -45,16 +45,18 @@ class TableRow:
     """Scale → name of the released weights."""
     runs: Mapping[int, list[str]] = field(default_factory=dict)
     """Scale → runs of our option files that train it."""
+    in_paper: bool = True
 
     def weights(self, scale: int, folder: Path | None = None) -> list[Path]:
         """Where its weights are looked for, the first first.
 
-        ``folder`` holds released weights and runs; by default ``experiments/pretrained_models``, what
-        ``basicsr models get`` has fetched, and ``experiments``.
+        ``folder`` holds released weights and runs; by default ``experiments/pretrained_models``, where
+        `hat_arch.weights.named` finds the model (in the package, or fetched), and ``experiments``.
         """
         released = [(folder or PRETRAINED) / self.files[scale]] if scale in self.files else []
-        if folder is None and released and (fetched := named.cache() / self.files[scale]).is_file():
-            released.append(fetched)
+        model = named.named(self.files[scale]) if released and folder is None else None
+        if model and (found := model.path()) and found not in released:
+            released.append(found)
         return released + [(folder or EXPERIMENTS) / run / LATEST for run in self.runs.get(scale, ())]
 
     def options(self, scale: int) -> Options:
@@ -107,7 +109,7 @@ def _read(name: str, title: str, source: str, printed: str, rows: Any, notes: li
         if name in STUDIES:
             network = {**NETWORKS["HAT"], **STUDIES[name].variants[label]}
             runs = {4: [option_files(name)[label][-1]]}
-        made.append(TableRow(label, place, network, row.get("files", {}), runs))
+        made.append(TableRow(label, place, network, row.get("files", {}), runs, not row.get("ours")))
     lists: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in others.items()}
     return Table(name, title, source, tuple(made), tuple(map(_filled, notes)), **lists)
 

@@ -19,11 +19,15 @@ from ..config import reading
 from ..inference.upscaler import Upscaler
 from ..utils.errors import UserError, in_one_line
 from ..utils.files import from_home
+from ..weights import named
 from ..weights.load import load_network
 from .evaluation_images import Image, to_tensor
 from .networks import NETWORKS, Options, network_options, scale_of
 
-HOW = "give NAME=WEIGHTS, NAME one of " + ", ".join(NETWORKS) + ", [LABEL=] and a HAT's weights, or an option file"
+HOW = (
+    f"give NAME=WEIGHTS, NAME one of {', '.join(NETWORKS)}, [LABEL=] and a HAT's weights, or the name of a model "
+    "(basicsr models), or an option file"
+)
 SEED = 0  # of untrained networks
 UNTRAINED = "untrained"
 
@@ -101,8 +105,8 @@ def load(spec: str, scale: int = 4, untrained: bool = False, option: str = "--ar
     """A network with its weights; the averaged ones, if the file has them.
 
     Args:
-        spec: ``NAME=WEIGHTS`` with a name of `NETWORKS`; ``[LABEL=]`` and the weights of a HAT; ``[LABEL=]`` and an
-            option file; with ``untrained`` also a NAME alone.
+        spec: ``NAME=WEIGHTS`` with a name of `NETWORKS`; ``[LABEL=]`` and the weights of a HAT, or a model's name;
+            ``[LABEL=]`` and an option file; with ``untrained`` also a NAME alone.
         scale: of a network that is known by its NAME; others have their own.
         untrained: give fresh weights to those that name no file.
         option: that the message of an error names.
@@ -117,8 +121,10 @@ def load(spec: str, scale: int = 4, untrained: bool = False, option: str = "--ar
             return _from_option_file(path, label, untrained)
         if name in NETWORKS:
             return _make(name, network_options(name, scale), scale, path if label else None, None, untrained)
-        if path.suffix not in (".pth", ".safetensors") and not path.is_file():
-            raise UserError(f"unknown network '{name}'; {HOW}")
+        if model := None if path.is_file() else named.named(file):
+            path = named.find(model.name)
+        elif path.suffix not in (".pth", ".safetensors") and not path.is_file():
+            raise UserError(f"unknown network '{file}'; {HOW}")
         network: Any = load_network(path).requires_grad_(False)
         options = {"type": "HAT", "upscale": network.upscale, "window_size": network.window_size}
         return TrainedNetwork(label or path.stem, network, options, network.upscale, str(path))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import cv2
@@ -27,7 +28,8 @@ from .checkpoints import versions
 from .measuring import for_network, has_ground_truth, picture
 from .monitor import Monitor
 
-CROP = 128  # side of the shown part, in pixels of the ground truth
+CROP = 96  # side of the shown part, in pixels of the ground truth
+BICUBIC = "bicubic"
 
 
 class Psnr(NamedTuple):
@@ -44,41 +46,46 @@ class Comparison(NamedTuple):
     """A held-out image, upscaled, and what a picture shows of it."""
 
     name: str
-    bicubic: Psnr
-    ours: Psnr
+    scores: dict[str, Psnr]
+    """By what enlarged it: `BICUBIC`, then each network."""
     parts: dict[str, NDArray[np.uint8]]
-    """Title → the part with the most detail, RGB, of GT size."""
+    """Title → the part in which bicubic and the last network differ most, RGB, of GT size."""
 
 
-def compare(opt: dict[str, Any], net: nn.Module) -> list[Comparison]:
-    """Upscales the images of the first validation set that has ground truth, with ``net`` and MATLAB's bicubic.
+def means(comparisons: list[Comparison]) -> dict[str, Psnr]:
+    """The mean scores over the images."""
+    scores = [comparison.scores for comparison in comparisons]
+    return {name: Psnr(*(fmean(column) for column in zip(*(one[name] for one in scores)))) for name in scores[0]}
+
+
+def compare(opt: dict[str, Any], nets: Mapping[str, nn.Module]) -> list[Comparison]:
+    """Upscales the images of the first validation set that has ground truth, with ``nets`` and MATLAB's bicubic.
 
     Raises:
         ConfigError: there is none.
     """
-    upscaler = Upscaler.from_options(net, opt)
+    upscalers = {name: Upscaler.from_options(net, opt) for name, net in nets.items()}
     for name, section in opt["datasets"].items():
         if name.startswith("val"):
             dataset = build_dataset({**section, "phase": "val", "scale": opt["scale"]})
             if has_ground_truth(dataset):
-                return [_compare_one(for_network(dataset[n], opt), upscaler) for n in range(len(dataset))]
+                samples = (for_network(dataset[n], opt) for n in range(len(dataset)))
+                return [_compare_one(sample, upscalers, opt["scale"]) for sample in samples]
     raise ConfigError(f"{opt['name']}: datasets has no validation set with ground truth to report on")
 
 
-def _compare_one(sample: dict[str, Any], upscaler: Upscaler) -> Comparison:
-    scale = upscaler.scale
-    lr, ours, gt = (picture(image) for image in (sample["lq"], upscaler(sample["lq"][None]), sample["gt"]))
-    bicubic = imresize(lr, scale)
-    before, after = (psnr(image, gt, scale) for image in (bicubic, ours))
-    images = {
-        "LR": lr.repeat(scale, 0).repeat(scale, 1),
-        f"bicubic {before}": bicubic,
-        f"ours {after}": ours,
-        "GT: PSNR of Y / of RGB": gt,
-    }
-    top, left = most_detailed(gt)
+def _compare_one(sample: dict[str, Any], upscalers: Mapping[str, Upscaler], scale: int) -> Comparison:
+    lr, gt = picture(sample["lq"]), picture(sample["gt"])
+    enlarged = {BICUBIC: imresize(lr, scale)}
+    enlarged |= {name: picture(upscaler(sample["lq"][None])) for name, upscaler in upscalers.items()}
+    scores = {name: psnr(image, gt, scale) for name, image in enlarged.items()}
+    images = {"LR": lr.repeat(scale, 0).repeat(scale, 1)}
+    images |= {f"{name} {scores[name]}": image for name, image in enlarged.items()}
+    images["GT: PSNR of Y / of RGB"] = gt
+    *_, ours = enlarged.values()
+    top, left = where_they_differ(enlarged[BICUBIC], ours)
     parts = {title: image[top : top + CROP, left : left + CROP] for title, image in images.items()}
-    return Comparison(Path(sample["lq_path"]).stem, before, after, parts)
+    return Comparison(Path(sample["lq_path"]).stem, scores, parts)
 
 
 def psnr(image: NDArray[np.uint8], gt: NDArray[np.uint8], border: int) -> Psnr:
@@ -88,10 +95,11 @@ def psnr(image: NDArray[np.uint8], gt: NDArray[np.uint8], border: int) -> Psnr:
 
 
 def draw_comparison(comparisons: list[Comparison], file: Path) -> None:
-    """A row for each image (four at most): LR, bicubic, ours, GT, at the part with the most detail."""
+    """A row for each image (four at most): LR, bicubic, the networks, GT, where they differ most."""
     rows = comparisons[:4]
-    figure = Figure(figsize=(10, 2.7 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), 4, squeeze=False)
+    columns = len(rows[0].parts)
+    figure = Figure(figsize=(2.5 * columns, 2.7 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, comparison in zip(axes, rows):
         for ax, (title, part) in zip(row, comparison.parts.items()):
             ax.imshow(part, interpolation="nearest")
@@ -100,11 +108,11 @@ def draw_comparison(comparisons: list[Comparison], file: Path) -> None:
     save(figure, file)
 
 
-def most_detailed(image: NDArray[np.uint8]) -> tuple[int, int]:
-    """Top and left of the `CROP`-sided square with the largest gradients."""
-    energy = np.abs(np.gradient(image.mean(-1))).sum(0)
-    h, w = (min(CROP, side) for side in energy.shape)
-    sums = cv2.boxFilter(energy, -1, (w, h), anchor=(0, 0), normalize=False)
+def where_they_differ(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[int, int]:
+    """Top and left of the `CROP`-sided square in which two images differ most."""
+    difference = np.abs(one.astype(np.float64) - other).mean(-1)
+    h, w = (min(CROP, side) for side in difference.shape)
+    sums = cv2.boxFilter(difference, -1, (w, h), anchor=(0, 0), normalize=False)
     sums = sums[: len(sums) - h + 1, : sums.shape[1] - w + 1]  # of squares inside the image
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
     return int(top), int(left)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
+from PIL import Image
 from tiny import ROOT
 
 from hat_arch import HAT, cli, config
@@ -50,7 +55,7 @@ def test_files_named_by_the_help_are_there_after_any_install(capsys):
 
 
 def test_each_python_block_has_its_test():
-    assert len(PYTHON) == 2 and len(YAML) > 0
+    assert len(PYTHON) == 3 and len(YAML) > 0
 
 
 def test_the_readmes_network_of_your_own_is_a_plugin(tmp_path):
@@ -65,6 +70,39 @@ def test_the_readmes_yaml_is_a_network(tmp_path):
         file = tmp_path / f"{number}.yml"
         file.write_text(f"scale: 4\n{block}")
         assert config.read_network(file)[0]["type"]
+
+
+def test_the_readmes_upscaler_runs(tmp_path, monkeypatch, model_inside):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.full((10, 12, 4), 90, np.uint8), "RGBA").save("photo.png")
+    Path("photo.png").rename("photo.jpg")  # Pillow looks at the content
+    (block,) = [text for text in PYTHON if "photo.jpg" in text]
+    names: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert (names["large"].size, names["large"].mode) == ((48, 40), "RGB")
+    assert (names["array"].shape, names["array"].dtype) == ((96, 128, 3), np.uint8)
+    assert names["tensor"].shape == (1, 3, 96, 128)
+
+
+NOTEBOOKS = sorted(ROOT.glob("docs/*.ipynb"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.name)
+def test_notebooks_run(notebook, tmp_path, monkeypatch, model_inside, capsys):
+    """Their cells, one after the other in one namespace, as Jupyter runs them."""
+    monkeypatch.chdir(tmp_path)
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    assert content["nbformat"] == 4 and len(cells) > 3
+    names: dict[str, Any] = {}
+    for cell in cells:
+        assert not cell["outputs"], "is committed without outputs"
+        exec(compile("".join(cell["source"]), f"{notebook.name}, {cell['id']}", "exec"), names)
+    assert names["large"].size == names["photo"].size and names["tensor"].shape == (1, 3, 96, 128)
+    assert (names["array"] == np.asarray(names["large"])).all()
+    detail = [np.asarray(view.crop(names["box"]), float) for view in names["views"]]
+    assert all(1 < abs(one - detail[2]).mean() < 20 for one in detail[:2])  # like the original, and not it
+    assert "parameters" in capsys.readouterr().out
 
 
 def test_the_readmes_hat_in_python_runs(tmp_path, monkeypatch):

@@ -91,6 +91,7 @@ def test_demo_data_train_kill_resume_test(tmp_path, basicsr, options, write_opti
     assert done.returncode == 0, done.stderr
     ours = re.search(r"mean +bicubic \d+\.\d\d / \d+\.\d\d dB +ours (\d+\.\d\d) / \d+\.\d\d dB", done.stdout)
     assert ours and abs(float(ours[1]) - float(tested[1])) < 0.006
+    assert "before" not in done.stdout  # it started from nothing
     for picture in ("comparison.png", "curves.png"):
         assert f"experiments/tiny/{picture}" in done.stdout
         assert (run / picture).read_bytes().startswith(b"\x89PNG")

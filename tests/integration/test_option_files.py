@@ -20,6 +20,7 @@ from hat_arch.training.checkpoints import changed_options
 from hat_arch.weights.files import fitting
 
 FILES = shipped_options.files()
+MODELS = ("hat-light-x4", "hat-light-x2")  # absent until they are in the package
 BENCHMARKS = ["Set5", "Set14", "BSD100", "Urban100", "Manga109"]
 TABLES = yaml.safe_load((ROOT / "hat_arch/paper/tables.yml").read_text(encoding="utf-8"))
 
@@ -39,7 +40,8 @@ def test_the_files_are_those_that_the_generator_makes(monkeypatch):
     import generate
 
     there = {file.relative_to(ROOT / "options").as_posix(): file.read_text("utf-8") for file in FILES.values()}
-    del there["train_HAT_demo_SRx4.yml"]
+    for demo in ("train_HAT_demo_SRx4.yml", "train_HAT_demo_SRx4_finetune.yml"):
+        del there[demo]
     assert there == generate.files(), "run: python options/generate.py"
 
 
@@ -55,20 +57,27 @@ def test_passes_the_check_and_measures_as_the_paper(name, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     absent: list[Path] = []
     opt = load(FILES[name], is_train=not name.startswith("test"), absent=absent)
-    assert opt["name"] == name and f"SRx{opt['scale']}" in name
-    assert absent and {path.parts[0] for path in absent} <= {"datasets", "experiments"}
+    assert opt["name"] == name and re.search(rf"x{opt['scale']}(_|$)", name)
+    assert absent and {path.parts[0] for path in absent} <= {"datasets", "experiments", *MODELS}
     measured = [one for phase, one in opt["datasets"].items() if phase != "train" and one["name"] in BENCHMARKS]
     assert {Path(one["dataroot_gt"]).name for one in measured} <= {f"GTmod{opt['scale']}"}
     assert {Path(one["dataroot_lq"]).name for one in measured} <= {f"LRbicx{opt['scale']}"}
-    if name.startswith("test") and "no_gt" not in name:
+    if name.startswith("test") and "no_gt" not in name and FILES[name].parent.name != "models":
         assert [one["name"] for one in measured] == BENCHMARKS and opt["path"]["param_key_g"] == "params_ema"
-    for metric in opt["val"].get("metrics", {}).values():
-        assert metric["crop_border"] == opt["scale"] and (metric["test_y_channel"] or name == "train_HAT_demo_SRx4")
+    for key, metric in opt["val"].get("metrics", {}).items():
+        assert (metric["crop_border"], metric["test_y_channel"]) == (opt["scale"], key != "psnr_rgb")
     comments = re.findall(r"#.* (\S+)\.yml", FILES[name].read_text(encoding="utf-8"))
     assert all(Path(other).name in FILES for other in comments)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("train_") and "demo" not in name])
+OF_THE_PAPER = [
+    name
+    for name, file in FILES.items()
+    if name.startswith("train_") and "demo" not in name and file.parent.name != "models"
+]
+
+
+@pytest.mark.parametrize("name", OF_THE_PAPER)
 def test_training_has_the_numbers_of_the_official_option_files(name):
     recipe = "HAT_x2_scratch"
     if "_finetune_from_SRx2" in name:
@@ -85,6 +94,28 @@ def test_training_has_the_numbers_of_the_official_option_files(name):
     kind = {"ImageNet": "ImageNetPairedDataset", "DF2K": "SeededPairedDataset"}[official["data"]]
     assert (data["name"], data["type"], data["batch_size_per_gpu"]) == (official["data"], kind, 4)
     assert data["gt_size"] == 64 * opt["scale"] and data["use_hflip"] and data["use_rot"]
+
+
+@pytest.mark.parametrize("name", ["train_HAT_demo_SRx4_finetune", "test_hat_light_x4"])
+def test_what_takes_the_model_in_the_package_has_its_network(name, model_inside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opt = load(FILES[name], is_train=name.startswith("train"), absent=[])
+    assert Path(opt["path"]["pretrain_network_g"]) == model_inside and opt["path"]["strict_load_g"]
+    assert sum(parameter.numel() for parameter in network(name).parameters()) == 992_952
+
+
+def test_the_models_in_the_package_are_trained_as_the_card_says():
+    stages = [read(name) for name in ("train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x2")]
+    assert [bool(opt["train"].get("begin_as_interpolation")) for opt in stages] == [True, False, False]
+    card = (ROOT / "hat_arch/weights/models/hat-light-x4.md").read_text(encoding="utf-8")
+    for opt in stages:
+        assert opt["train"]["fft_opt"] == {"type": "SpectralL1Loss", "loss_weight": 0.05, "reduction": "mean"}
+        assert opt["network_g"]["drop_path_rate"] == 0 and opt["datasets"]["train"]["use_channel_permutation"]
+        comment = FILES[opt["name"]].read_text(encoding="utf-8")
+        (prepare,) = re.findall(r"basicsr data prepare .*", comment)
+        assert prepare in card
+        written = [word for word in prepare.split() if word.startswith("datasets/")]
+        assert Path(opt["datasets"]["train"]["dataroot_gt"]).parent == Path(written[1])
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if FILES[name].parent.name == "other_networks"])
@@ -121,7 +152,7 @@ def test_starts_from_what_another_file_trains(name):
     assert read(before)["name"] == before and read(before)["train"]["ema_decay"] > 0
     fit = fitting(network(before).state_dict(), network(name).state_dict())
     assert fit.complete or not path["strict_load_g"]
-    assert not fit.other_shape and all(key.startswith("upsample.") for key in fit.missing)
+    assert all(key.startswith("upsample.") for key in (*fit.other_shape, *fit.missing))
 
 
 def published() -> dict[str, float]:

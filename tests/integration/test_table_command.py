@@ -31,6 +31,7 @@ from hat_arch.data.resize import imresize
 from hat_arch.paper import evaluation
 from hat_arch.paper.networks import network_options
 from hat_arch.paper.tables import TABLES
+from hat_arch.weights import named
 
 SIZES = {"baby": (41, 50), "bird": (37, 44), "butterfly": (40, 36), "head": (36, 40), "woman": (50, 38)}
 GREY = "head"
@@ -55,9 +56,10 @@ class Repeat(torch.nn.Module):
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a Set5 of small images (one is grey), a plugin, its weights, and its option file."""
+    """A folder with a Set5 of small images (one is grey), a plugin, its weights, its option file, and no models."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ARCH_REGISTRY, "_obj_map", dict(ARCH_REGISTRY._obj_map))  # a plugin of its own each time
+    monkeypatch.setattr(named, "INSIDE", tmp_path)
     folder = tmp_path / "datasets/Set5/HR"
     folder.mkdir(parents=True)
     for n, (name, (height, width)) in enumerate(SIZES.items()):
@@ -171,6 +173,17 @@ def test_a_plugin_network_is_measured_like_any_other(table: Any) -> None:
     for metric, value in expected(4, enlarge).items():
         assert cells()[4, "mine", "Set5", metric] == pytest.approx(value, abs=1e-6)
     assert cells()[4, "mine", "Set5", "psnr"] != cells()[4, "Bicubic", "Set5", "psnr"]
+
+
+def test_the_model_in_the_package_has_its_row_by_the_path_of_all(place, table, model_inside):
+    assert table("main", "--scale", 4, "--only", "HAT-light", "mine", "--network", "mine=hat-light-x4")[0] == 0
+    found = cells()
+    assert {row for _, row, _, _ in found} == {"HAT-light", "mine"}
+    assert found[4, "HAT-light", "Set5", "psnr"] == found[4, "mine", "Set5", "psnr"] > 20
+    lines = [line for line in Path("results/paper/main.md").read_text().splitlines() if "HAT-light" in line]
+    assert lines and not any("paper" in line for line in lines[:1])
+    _, _, err = table("main", "--network", "mine=hat-light-x5")
+    assert "hat-light-x5" in err and "basicsr models" in err
 
 
 def test_weights_of_a_hat_tell_their_network_and_scale(table: Any) -> None:

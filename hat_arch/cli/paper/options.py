@@ -13,9 +13,9 @@ from ...utils.errors import UserError
 FOLDER = Path("results/paper")
 
 ARCH = (
-    "a network: NAME=WEIGHTS with a name of the papers (HAT-S, HAT, HAT-L, SwinIR, RCAN, EDSR, EDSR-baseline, RRDBNet, "
-    "MSRResNet); [LABEL=] and the weights of a HAT; or [LABEL=]OPTIONS.yml, with its path: pretrain_network_g or what "
-    "its own training left in experiments/; again for each network"
+    "a network: NAME=WEIGHTS with a name of the papers (HAT-S, HAT, HAT-L, HAT-light, SwinIR, RCAN, EDSR, "
+    "EDSR-baseline, RRDBNet, MSRResNet); [LABEL=] and a HAT's weights, or the name of a model; or [LABEL=]OPTIONS.yml, "
+    "with its path: pretrain_network_g or what its own training left in experiments/; again for each network"
 )
 
 

@@ -38,8 +38,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     add("--data", type=Path, default=Path("datasets"), metavar="FOLDER", help="default: datasets")
     add("--out", type=Path, default=FOLDER, metavar="FOLDER", help=f"default: {FOLDER}; scores go to its cache/")
     add("--only", nargs="+", default=[], metavar="ROW|SET", help="measure these rows, these sets, alone: HAT Set5")
-    add("--network", action="append", default=[], metavar="LABEL=FILE", help="a row of your own, by an option file "
-        "or the weights of a HAT; again for each network and scale")  # fmt: skip
+    add("--network", action="append", default=[], metavar="LABEL=FILE", help="a row of your own, by an option file, "
+        "the weights of a HAT, or the name of a model; again for each network and scale")  # fmt: skip
     add("--tile", type=tile_side, default="whole", metavar="whole|auto|N", help="pixels of LR a side; whole (default) "
         "is the papers', tiles take less memory and change the numbers")  # fmt: skip
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: CUDA if there is")

@@ -69,6 +69,8 @@ def test_list_has_a_line_for_each_file(capsys):
         ("test_HAT_SRx4_ImageNet", "Test"),
         ("ablation_HAT_multi_task_SRx4_ImageNet", "Ablations"),
         ("test_EDSR_SRx2", "Other networks"),
+        ("train_HAT_demo_SRx4_finetune", "Fine-tune"),
+        ("train_hat_light_x4", "Models in the package"),
     ],
 )
 def test_purposes(name, purpose):

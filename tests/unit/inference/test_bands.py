@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from hat_arch.data.images import ImageError
-from hat_arch.inference.bands import resized, to_network, to_rows
+from hat_arch.inference.bands import bounded_alpha, resized, to_network, to_rows
 from hat_arch.inference.pictures import Frame
 from hat_arch.inference.upscaler import as_float
 
@@ -44,6 +44,29 @@ def test_what_a_transparent_pixel_hides_does_not_bleed():
     [rows] = to_rows(iter([larger]), False, 8)
     seen = rows[rows[..., 3] > 20]
     assert np.abs(seen[:, :3].astype(int) - (200, 10, 20)).max() <= 3
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_network_that_overshoots_at_the_edge_of_a_cut_out_leaves_no_lines_beside_it(dtype):
+    white = np.iinfo(dtype).max
+    pixels, alpha = np.full((8, 12, 3), white // 5, dtype), np.zeros((8, 12), dtype)
+    alpha[:, :6] = white
+    images = as_float(to_network(Frame(pixels, alpha), 3, "it"))
+    rough = torch.nn.functional.interpolate(images, scale_factor=4, mode="bicubic")
+    rough = rough + (0.3 * torch.rand(1, 1, 32, 48) - 0.15) * rough.clamp_min(0.01)
+    bands = bounded_alpha(iter([rough[:, :, :13], rough[:, :, 13:]]), alpha, 4)
+    rows = np.concatenate([*to_rows(bands, False, 8)])
+    assert (rows[:, :20, 3] == 255).all() and not rows[:, 28:].any()  # 4 pixels, one of the original, from the edge
+    seen = rows[rows[..., 3] > 20]
+    assert np.abs(seen[:, :3].astype(int) - 51).max() <= 2
+
+
+def test_an_alpha_that_is_soft_already_is_left_as_it_is():
+    frame = Frame(random(5, 7, 3, bits=16), random(5, 7, bits=16))
+    images = as_float(to_network(frame, 3, "it"))
+    [before] = to_rows(iter([images.clone()]), False, 16)
+    [after] = to_rows(bounded_alpha(iter([images]), frame.alpha, 1), False, 16)
+    assert np.abs(after.astype(int) - before).max() <= 1
 
 
 def test_opaque_frames_of_an_animation_get_an_alpha():
