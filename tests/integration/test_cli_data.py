@@ -231,7 +231,7 @@ def test_wrong_paths_and_targets_below_a_file_are_named(verb, launch, source, tm
     args[place] = f"file/{args[place]}"
     result = launch(args, tmp_path)
     assert result.returncode == 2
-    assert re.match(r"basicsr: file.*: (Not a directory|File exists)$", complaint(result))
+    assert re.match(r"basicsr: file.*: (Not a directory|is there, and is no folder)$", complaint(result))
     assert [p.name for p in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "mine"
 
 
