@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,9 @@ import yaml
 from tiny import tiny_options
 
 import hat_arch  # noqa: F401 (first of all: it makes basicsr importable)
+
+# A shell starts background commands with Ctrl-C ignored, which what the tests start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -156,7 +156,7 @@ def test_the_quick_way_is_near_every_step(seed):
     exact = attribute(net, lr, window, batch=50)
     quick = attribute(net, lr, window, batch=50, gradients=attribution.QUICK)
     assert 10 < quick.gradients <= attribution.QUICK < exact.gradients
-    assert np.abs(quick.map - exact.map).max() < 0.02
+    assert np.abs(quick.map - exact.map).max() < 0.05
     assert quick.gain == pytest.approx(exact.gain)
     every = attribute(net, lr, window, batch=50, gradients=50)
     torch.testing.assert_close(every.values, exact.values)
