@@ -46,9 +46,17 @@ def picture(height: int = 16, width: int = 20, dtype: torch.dtype = torch.float6
 def tiny(dtype: torch.dtype = torch.float64) -> nn.Module:
     torch.manual_seed(0)
     net = build(TINY_HAT).eval().requires_grad_(False).to(dtype)
-    for p in net.parameters():
+    names = [name for name, _ in net.named_parameters()]
+    for name in sorted(names, key=lambda name: (names.index(drawn_with(name)), drawn_with(name) != name)):
+        p = net.get_parameter(name)
         p.add_(torch.randn_like(p), alpha=0.1)
     return net
+
+
+def drawn_with(name: str) -> str:
+    """The weight after which one is drawn: for the first normalization of an OCAB, the last of its projections."""
+    prefix, norm, _ = name.partition(".overlap_attn.norm1.")
+    return f"{prefix}.overlap_attn.proj.bias" if norm else name
 
 
 def convolutions(layers: int) -> nn.Module:
@@ -156,7 +164,7 @@ def test_the_quick_way_is_near_every_step(seed):
     exact = attribute(net, lr, window, batch=50)
     quick = attribute(net, lr, window, batch=50, gradients=attribution.QUICK)
     assert 10 < quick.gradients <= attribution.QUICK < exact.gradients
-    assert np.abs(quick.map - exact.map).max() < 0.05
+    assert np.abs(quick.map - exact.map).max() < 0.02
     assert quick.gain == pytest.approx(exact.gain)
     every = attribute(net, lr, window, batch=50, gradients=50)
     torch.testing.assert_close(every.values, exact.values)
