@@ -12,6 +12,7 @@ from .jpeg import real_jpeg
 from .operations import add_gaussian_noise, matlab_bicubic
 from .recipe import Degradation, FileQualities, FromZero, Step
 
+
 class Bicubic(Degradation):
     """MATLAB's ``imresize`` of the image as 8 bits, as ``basicsr data downsample`` does it."""
 

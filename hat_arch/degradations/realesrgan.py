@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from .jpeg import approximate_jpeg
-from .kernels import KINDS, LARGE, LEAST_SIZE, Kernel, kernel_size, mixed_kernel, sinc_kernel
+from .kernels import KINDS, LARGE, LEAST_SIZE, Kernel, Kind, kernel_size, mixed_kernel, sinc_kernel
 from .operations import MODES, Mode, add_gaussian_noise, add_poisson_noise, filtered, resized, rounded
 from .recipe import AboveZero, AroundOne, Degradation, FromZero, Probability, Qualities, Shares, Step, choice
-
-Kind = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 
 
 def _odd(size: int) -> int:
@@ -130,7 +128,7 @@ class _Order(NamedTuple):
     """The options that both orders have, and what they are for."""
 
     blur_kernel_size: int
-    kernel_list: tuple[str, ...]
+    kernel_list: tuple[Kind, ...]
     kernel_prob: tuple[float, ...]
     sinc_prob: float
     blur_sigma: tuple[float, float]

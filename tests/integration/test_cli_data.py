@@ -299,7 +299,10 @@ def test_help_says_what_is_read_and_written(verb, capsys):
         (["degrade", "SRC", "out", "--scale", "4", "--recipe", "fhoto"], "did you mean 'photo'?"),
         (["degrade", "SRC", "out", "--recipe", "photo"], "--scale"),
         (["degrade", "SRC", "out", "--scale", "4", "--recipe", "photo", "--seed", "-1"], "--seed"),
-        (["degrade", "SRC", "out", "--scale", "4", "--recipe", "photo", "--contact_sheet", "a.jpg"], "must end in .png"),
+        (
+            ["degrade", "SRC", "out", "--scale", "4", "--recipe", "photo", "--contact_sheet", "a.jpg"],
+            "must end in .png",
+        ),
         (["check"], "nothing to check"),
         (["check", "--gt", "SRC"], "a pair needs --gt, --lq and --scale"),
     ],
