@@ -29,7 +29,7 @@ def draw_contact_sheet(steps: Sequence[Step], title: str, file: Path) -> None:
     share = min(1.0, SHOWN / max(steps[-1].image.shape[1:]))
     columns = min(COLUMNS, len(steps))
     rows = math.ceil(len(steps) / columns)
-    figure = Figure(figsize=(columns * PANEL, rows * (PANEL + CAPTION) + CAPTION), layout="constrained")
+    figure = Figure(figsize=(columns * PANEL, rows * (PANEL + CAPTION) + 0.3), layout="constrained")
     figure.suptitle(title.encode(errors="replace").decode().replace("$", r"\$"), fontsize=11)
     for number, (label, image) in enumerate(steps, 1):
         ax = figure.add_subplot(rows, columns, number)
