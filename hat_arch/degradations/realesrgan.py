@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from torch import Tensor
 
@@ -113,12 +114,30 @@ class RealESRGAN(Degradation):
         if not first:
             yield (step := order.compress(step.image, rng))
         yield (step := Step(f"resize to LR, {mode}", resized(step.image, mode, size=(height, width))))
-        if rng.random() < self.final_sinc_prob:
-            kernel = sinc_kernel(rng, kernel_size(rng, self.blur_kernel_size2), np.pi / 3)
+        if kernel := self._final_kernel(rng):
             yield (step := Step(kernel.label, filtered(step.image, kernel)))
         if first:
             yield (step := order.compress(step.image, rng))
         yield Step("8 bits", rounded(step.image))
+
+    def kernels(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
+        """The kernels of both orders and the final one, as BasicSR's data set draws them for BasicSR's models.
+
+        All are filled up with zeros to the side of the largest kernel, ``(k, k)`` float32. The final one may be a
+        pulse, which changes nothing.
+        """
+        final = self._final_kernel(rng)
+        drawn = [
+            *(self._order(end).kernel(rng).values for end in ("", "2")),
+            final.values if final else np.ones((1, 1)),
+        ]
+        side = max(self.blur_kernel_size, self.blur_kernel_size2)
+        return tuple(np.pad(values.astype(np.float32), (side - len(values)) // 2) for values in drawn)
+
+    def _final_kernel(self, rng: np.random.Generator) -> Kernel | None:
+        if rng.random() >= self.final_sinc_prob:
+            return None
+        return sinc_kernel(rng, kernel_size(rng, self.blur_kernel_size2), np.pi / 3)
 
     def _order(self, end: str) -> _Order:
         return _Order(*(getattr(self, name + end) for name in _Order._fields))

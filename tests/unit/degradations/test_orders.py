@@ -120,6 +120,15 @@ def test_realesrgan_takes_basicsrs_options():
         assert "JPEG, quality 50" in labels[-3:]
 
 
+def test_realesrgan_draws_basicsrs_kernels():
+    recipe: Any = recipe_named("realesrgan", 4)
+    sets = [recipe.kernels(np.random.default_rng(n)) for n in range(300)]
+    assert all(kernel.shape == (21, 21) and kernel.dtype == np.float32 for kernels in sets for kernel in kernels)
+    assert all(kernel.sum() == pytest.approx(1, abs=1e-5) for kernels in sets for kernel in kernels)
+    pulses = [np.count_nonzero(kernels[2]) == 1 for kernels in sets]
+    assert np.mean(pulses) == about(0.2, 300)
+
+
 def test_realesrgan_does_to_images_what_basicsr_does():
     """Means over many draws: contrast, steps from pixel to pixel, brightness; beside those of BasicSR's model."""
     import random
