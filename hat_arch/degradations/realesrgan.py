@@ -126,13 +126,10 @@ class RealESRGAN(Degradation):
         All are filled up with zeros to the side of the largest kernel, ``(k, k)`` float32. The final one may be a
         pulse, which changes nothing.
         """
-        final = self._final_kernel(rng)
-        drawn = [
-            *(self._order(end).kernel(rng).values for end in ("", "2")),
-            final.values if final else np.ones((1, 1)),
-        ]
+        first, second, final = self._order("").kernel(rng), self._order("2").kernel(rng), self._final_kernel(rng)
+        drawn = first.values, second.values, final.values if final else np.ones((1, 1), np.float32)
         side = max(self.blur_kernel_size, self.blur_kernel_size2)
-        return tuple(np.pad(values.astype(np.float32), (side - len(values)) // 2) for values in drawn)
+        return tuple(np.pad(values, (side - len(values)) // 2) for values in drawn)
 
     def _final_kernel(self, rng: np.random.Generator) -> Kernel | None:
         if rng.random() >= self.final_sinc_prob:
