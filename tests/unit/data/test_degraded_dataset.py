@@ -13,7 +13,6 @@ from basicsr.data import build_dataset
 from basicsr.utils import bgr2ycbcr
 from torch.utils.data import DataLoader
 
-from hat_arch.config.problems import ConfigError  # noqa: F401
 from hat_arch.data.degrade import degrade
 from hat_arch.data.prepare import pack
 from hat_arch.data.sampling import ItemError

@@ -61,13 +61,8 @@ def test_resizing_is_basicsrs(mode, factor):
 @pytest.mark.parametrize("grey", [False, True])
 def test_gaussian_noise_is_basicsrs(grey, monkeypatch):
     """Given the same random numbers."""
-    shape = IMAGE.shape[1:] if grey else IMAGE.shape
     drawn = np.random.default_rng(1).standard_normal(IMAGE[:1].shape if grey else IMAGE.shape, np.float32)
-    monkeypatch.setattr(
-        np.random,
-        "randn",
-        lambda *given: drawn.reshape(shape).transpose(*range(1, len(given)), 0) if not grey else drawn[0],
-    )
+    monkeypatch.setattr(np.random, "randn", lambda *_: drawn[0] if grey else drawn.transpose(1, 2, 0))
     array = IMAGE.numpy().transpose(1, 2, 0)
     expected = theirs.add_gaussian_noise(array, 20, clip=False, gray_noise=grey).transpose(2, 0, 1)
     result = ours.add_gaussian_noise(IMAGE, 20, grey, np.random.default_rng(1))

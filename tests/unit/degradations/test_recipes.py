@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -70,7 +71,8 @@ def test_another_seed_gives_another_image_and_no_global_state_is_touched(spec):
         before = state()
         results.append(recipe(image(), np.random.default_rng(seed)))
         assert state() == before
-        random.seed(), np.random.seed(), torch.seed()
+        for reseed in (random.seed, np.random.seed, torch.seed):
+            reseed()
     assert all(torch.equal(a, b) for a, b in zip(results[:4], results[4:]))
     assert len({digest(result.numpy().tobytes()) for result in results[:4]}) > 1
 
@@ -108,9 +110,11 @@ def digests() -> list[str]:
 
 
 def test_another_process_gives_the_same_images():
-    program = "import hat_arch, sys; sys.path[:0] = sys.argv[1:]; import test_recipes; print(*test_recipes.digests())"
-    folders = [str(__import__("pathlib").Path(__file__).parent)]
-    done = subprocess.run([sys.executable, "-c", program, *folders], capture_output=True, text=True, check=True)
+    program = (
+        "import hat_arch, sys; sys.path.insert(0, sys.argv[1]); import test_recipes; print(*test_recipes.digests())"
+    )
+    command = [sys.executable, "-c", program, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == digests()
 
 
