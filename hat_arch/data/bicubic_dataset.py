@@ -13,7 +13,7 @@ from .images import Image, ImageError, find, mod_crop
 from .lmdb_store import keys
 from .patches import Crop, to_tensor
 from .reader import Reader, listed
-from .resize import Region, imresize
+from ..degradations.resize import Region, imresize
 from .sampling import DrawnDataset
 
 

@@ -11,7 +11,7 @@ import skimage.data
 
 from .images import PNG_LEVEL, DataError, Image, encode, mod_crop
 from .lmdb_store import write_store
-from .resize import imresize
+from ..degradations.resize import imresize
 from .sub_images import SubImages, sub_image_name
 
 TRAIN = ("astronaut", "chelsea", "stereo_motorcycle", "camera", "brick", "immunohistochemistry")

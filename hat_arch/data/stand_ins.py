@@ -10,7 +10,7 @@ import numpy as np
 from ..utils.files import write_file
 from .images import Image, encode
 from .lmdb_store import write_store
-from .resize import imresize
+from ..degradations.resize import imresize
 
 NAME = "stand_in"
 

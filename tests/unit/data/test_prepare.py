@@ -17,7 +17,7 @@ from hat_arch.data.benchmark_sets import BENCHMARK_SETS, BenchmarkSet
 from hat_arch.data.folders import downsample, modcrop, sub_images
 from hat_arch.data.images import DataError, decode, encode, mod_crop
 from hat_arch.data.lmdb_store import to_key
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 from hat_arch.data.sub_images import SubImages
 
 HOW = SubImages(24, 12, 0)
