@@ -169,8 +169,8 @@ def _load(args: argparse.Namespace) -> tuple[Loaded, float]:
     wanted = args.scale or (model.scale if args.model else DEFAULT_SCALE)
     if model.scale == 1 and wanted != 1:
         raise UserError(
-            f"--scale {wanted:g}: {model.name} is x1, it cleans and keeps the size; leave out --scale, then enlarge what "
-            "it has made by another model"
+            f"--scale {wanted:g}: {model.name} is x1, it cleans and keeps the size; leave --scale out, then enlarge "
+            "what it has made by another model"
         )
     return model, wanted
 

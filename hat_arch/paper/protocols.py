@@ -1,7 +1,7 @@
 """How the images of a table are degraded and read, at each of its levels: a scale, a noise level, a JPEG quality.
 
-Images are uint8 ``(H, W, 3)`` BGR, or ``(H, W)`` where a table is of grey images; what goes into a network that restores
-is float32 ``(H, W, 3)`` RGB, or ``(H, W)``, in 0…1, beyond which noise may go.
+Images are uint8 ``(H, W, 3)`` BGR, or ``(H, W)`` where a table is of grey images; what goes into a network that
+restores is float32 ``(H, W, 3)`` RGB, or ``(H, W)``, in 0…1, beyond which noise may go.
 """
 
 from __future__ import annotations

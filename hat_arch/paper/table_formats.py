@@ -14,7 +14,15 @@ from ..utils.text_tables import Style, aligned, as_csv
 from .evaluation import Results
 from .tables import DIGITS, TITLES, Scores, Table
 
-LATEX = {"×": r"$\times$", "σ": r"$\sigma$", "†": r"$\dagger$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "–": "--"}
+LATEX = {
+    "×": r"$\times$",
+    "σ": r"$\sigma$",
+    "†": r"$\dagger$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "γ": r"$\gamma$",
+    "–": "--",
+}
 PAGE = """\
 <!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -99,7 +107,9 @@ def _legend(table: Table) -> str:
 
 def text(table: Table, results: Results, scales: Sequence[int]) -> str:
     """For a terminal."""
-    return "\n\n".join(f"{table.title}, {table.level}{scale}\n{grid(table, results, scale, 'simple')}" for scale in scales)
+    return "\n\n".join(
+        f"{table.title}, {table.level}{scale}\n{grid(table, results, scale, 'simple')}" for scale in scales
+    )
 
 
 def markdown(table: Table, results: Results, scales: Sequence[int]) -> str:

@@ -18,7 +18,6 @@ from .measuring import Scores, baseline
 from .run_folder import folder
 
 
-
 def write_results(opt: Options, measured: dict[str, Scores]) -> None:
     """Prints the table of a test, and writes results.md and results.json into its folder.
 
@@ -47,9 +46,7 @@ def results(opt: Options, measured: dict[str, Scores]) -> dict[str, Any]:
             {metric: value / scores.images for metric, value in sums.items()} for sums in (scores.ours, scores.baseline)
         )
         columns = {baseline(scale): plain, "ours": ours, "published": published.get(name, {})}
-        by_metric = {
-            metric: {column: values.get(metric) for column, values in columns.items()} for metric in metrics
-        }
+        by_metric = {metric: {column: values.get(metric) for column, values in columns.items()} for metric in metrics}
         seconds = scores.seconds / scores.images if scores.images else None
         datasets.append({"name": name, "images": scores.images, "seconds_per_image": seconds, "metrics": by_metric})
     return {
