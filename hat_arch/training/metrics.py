@@ -40,11 +40,12 @@ def calculate_psnrb(
     """
     if img.shape != img2.shape:
         raise ValueError(f"images of {img.shape} and {img2.shape} cannot be compared")
-    images = [reorder_image(image, input_order).astype(np.float64) for image in (img, img2)]
+    images = [reorder_image(image, input_order) for image in (img, img2)]
     if crop_border:
         images = [image[crop_border:-crop_border, crop_border:-crop_border] for image in images]
     if test_y_channel:
         images = [to_y_channel(image) for image in images]
+    images = [image.astype(np.float64) for image in images]
     if max(images[0].shape[:2]) < 2 * BLOCK:
         raise ValueError(f"{images[0].shape[0]}x{images[0].shape[1]} pixels are too few; PSNR-B needs two blocks of 8")
     with np.errstate(divide="ignore"):
