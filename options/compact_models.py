@@ -26,7 +26,7 @@ from hat_arch.paper.networks import RESTORERS, network_options
 FIRST, SECOND, OTHER_SCALE = "train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x2"
 DENOISING, DEBLOCKING = "hat-light-denoise-25", "hat-light-jpeg"
 ITERATIONS = {FIRST: 20_000, SECOND: 6_000, OTHER_SCALE: 10_000}
-ITERATIONS |= dict.fromkeys((f"train_{DENOISING}", f"train_{DEBLOCKING}"), 12_000)
+ITERATIONS |= dict.fromkeys(("train_hat_light_denoise_25", "train_hat_light_jpeg"), 12_000)
 BATCH = 4
 TRAINING = """\
 {comment}{head}
@@ -135,6 +135,11 @@ DATA = [
 ]
 
 
+def file_of(verb: str, model: str) -> str:
+    """Name of the option file, without ``.yml``, that trains or tests a model of the package."""
+    return f"{verb}_{model.replace('-', '_')}"
+
+
 def training(name: str, scale: int, what: str, lr: str, start: str | None = None, strict: str = "true") -> str:
     """A training option file.
 
@@ -186,7 +191,7 @@ def restoration(model: str, what: str, recipe: str, held_out: Any) -> tuple[str,
         recipe: that degrades the training patches.
         held_out: that degrades the photographs to validate on.
     """
-    name = f"train_{model}"
+    name = file_of("train", model)
     iterations = ITERATIONS[name]
     comment = [
         f"HAT-light x1, of 1.0M parameters, which removes {what}: the model {model}.",
@@ -222,7 +227,7 @@ def restoration_test(model: str, what: str, recipes: dict[str, Any]) -> tuple[st
         what: it removes, for the comment.
         recipes: that degrade the photographs, by the ends of the data sets' names.
     """
-    name, sections = f"test_{model}", []
+    name, sections = file_of("test", model), []
     images = (("Set5", "Set5/GTmod4"), ("Set14", "Set14/GTmod4"), ("held_out", "photos/val"))
     for ending, recipe in recipes.items():
         for one, folder in images:
@@ -247,7 +252,8 @@ def restoration_test(model: str, what: str, recipes: dict[str, Any]) -> tuple[st
 
 def test(scale: int) -> tuple[str, str]:
     """Name and text of the option file that measures a model."""
-    name, model = f"test_hat_light_x{scale}", f"hat-light-x{scale}"
+    model = f"hat-light-x{scale}"
+    name = file_of("test", model)
     comment = [
         f"Measures {model} on Set5, Set14 and held-out photographs: PSNR and SSIM of luma, PSNR of all colours, "
         f"{scale} border pixels left out. Its numbers go into the model's card by: python "
