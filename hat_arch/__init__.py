@@ -14,6 +14,7 @@ from .archs.hat_arch import HAT  # noqa: E402
 from .archs.multi_task_arch import MultiTaskHAT  # noqa: E402
 from .compat.registration import register, replace  # noqa: E402
 from .data.bicubic_dataset import BicubicLRDataset, ImageNetPairedDataset  # noqa: E402
+from .data.degraded_dataset import DegradedImageDataset  # noqa: E402
 from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
 from .data.paired_dataset import SeededPairedDataset  # noqa: E402
 from .data.real_world_dataset import RealESRGANDataset  # noqa: E402
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "HAT",
     "BicubicLRDataset",
+    "DegradedImageDataset",
     "HATGANModel",
     "HATModel",
     "ImageNetPairedDataset",
@@ -52,6 +54,12 @@ for arch in (HAT, MultiTaskHAT):
 for model in (HATGANModel, HATModel, MultiTaskHATModel, RealHATGANModel, RealHATMSEModel):
     register(MODEL_REGISTRY, model)
 register(LOSS_REGISTRY, SpectralL1Loss)
-for dataset in (BicubicLRDataset, ImageNetPairedDataset, MultiScaleImageNetDataset, SeededPairedDataset):
+for dataset in (
+    BicubicLRDataset,
+    DegradedImageDataset,
+    ImageNetPairedDataset,
+    MultiScaleImageNetDataset,
+    SeededPairedDataset,
+):
     register(DATASET_REGISTRY, dataset)
 replace(DATASET_REGISTRY, RealESRGANDataset)

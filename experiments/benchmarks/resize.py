@@ -14,7 +14,7 @@ from basicsr.utils.matlab_functions import imresize as basicsr_imresize
 from common import PEER, Result
 from numpy.typing import NDArray
 
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 from hat_arch.utils.text_tables import aligned
 
 SIZE = (1356, 2040)  # of a typical image of DIV2K

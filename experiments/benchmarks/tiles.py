@@ -24,7 +24,7 @@ from torch import Tensor
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.data import demo
 from hat_arch.data.images import Image, mod_crop
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 from hat_arch.inference.upscaler import Upscaler
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.text_tables import aligned

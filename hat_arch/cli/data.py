@@ -54,6 +54,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     downsample = _add_maker(verbs, "downsample", run_downsample, "OUT", "folder; {} stands for the scale")
     _add_scales(downsample)
     _add_convention(downsample)
+    _add_degrade(verbs)
     _add_sub_image_options(_add_maker(verbs, "sub-images", run_sub_images, "OUT", "folder"))
     lmdb = _add_maker(verbs, "lmdb", run_lmdb, "OUT.lmdb", "store")
     lmdb.add_argument("--strip", default="", metavar="X", help="dropped from the end of names, such as x4 of 0001x4")
@@ -76,17 +77,29 @@ def _add_maker(
     out: str = "",
     what: str = "",
     skip_bad: bool = True,
+    source: str = "folder of images, with or without folders in it",
 ) -> Any:
     """A verb that makes images, or a list, of the images of a folder."""
     parser = _add(verbs, name, run, AGAIN)
     parser.set_defaults(after_stop="; the same command goes on from there")
-    parser.add_argument("source", type=Path, metavar="SRC", help="folder of images, with or without folders in it")
+    parser.add_argument("source", type=Path, metavar="SRC", help=source)
     if out:
         parser.add_argument("out", type=Path, metavar=out, help=what)
     parser.add_argument("--overwrite", action="store_true", help="make again, and replace, what is there")
     if skip_bad:
         parser.add_argument("--skip_bad", action="store_true", help="finish without the images that cannot be used")
     return parser
+
+
+def _add_degrade(verbs: argparse._SubParsersAction) -> None:
+    out, source = "folder; for one image also a file, OUT.png", "an image, or a folder with or without folders in it"
+    parser = _add_maker(verbs, "degrade", run_degrade, "OUT", out, source=source)
+    help = "bicubic, jpeg:40, jpeg:10-40, noise:25, noise:0-50, realesrgan, bsrgan, or photo, which is mild"
+    parser.add_argument("--recipe", required=True, metavar="R", help=help)
+    parser.add_argument("--scale", type=_at_least(1), required=True, help="GT side / LR side; 1 keeps the size")
+    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="another one, other images; 0")
+    help = "draw the first image after each step into this PNG file"
+    parser.add_argument("--contact_sheet", type=Path, metavar="FILE", help=help)
 
 
 def _add_check(verbs: argparse._SubParsersAction) -> None:
@@ -264,6 +277,22 @@ def run_downsample(args: argparse.Namespace) -> int:
     outcome = folders.downsample(args.source, targets, args.convention, args.overwrite)
     where = ", ".join(map(str, targets.values()))
     return _report(outcome, args, f"images in {where}", {"dataroot_lq": targets[args.scale[-1]]})
+
+
+def run_degrade(args: argparse.Namespace) -> int:
+    """Make low-quality images: blur, noise, JPEG.
+
+    Reads SRC, an image or the images below a folder, crops each to a multiple of the scale, and writes it to OUT as
+    PNG, degraded. What becomes of an image depends on the recipe, the seed and its name, not on what is beside it.
+    """
+    from ..data import degrade
+
+    outcome = degrade.degrade(
+        args.source, args.out, args.recipe, args.scale, args.seed, args.overwrite, args.contact_sheet
+    )
+    if not args.source.is_dir():
+        return _report(outcome, args, f"image in {args.out}")
+    return _report(outcome, args, f"images in {args.out}", {"dataroot_lq": args.out})
 
 
 def run_sub_images(args: argparse.Namespace) -> int:

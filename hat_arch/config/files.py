@@ -53,9 +53,17 @@ def check_datasets(opt: Options, is_train: bool, problems: Problems) -> None:
             if option not in words:
                 continue
             check_root((*key, option), from_home(root), problems)
+        _check_own(key, dataset, opt.get("scale", 1), problems)
         for option in ("meta_info_file", "meta_info"):
             if option in words and isinstance(dataset.get(option), str):
                 _check_list((*key, option), Path(dataset[option]), dataset, problems)
+
+
+def _check_own(key: Key, dataset: Options, scale: int, problems: Problems) -> None:
+    """What a data set's class says of its options: ``check_options(options)`` returns an option and what is wrong."""
+    check = getattr(registered(DATASET_REGISTRY, dataset["type"]), "check_options", None)
+    if check and (found := check({**dataset, "scale": scale, "phase": key[-1].split("_")[0]})):
+        problems.add((*key, found[0]), found[1])
 
 
 def _roots(dataset: Options) -> list[tuple[str, str]]:

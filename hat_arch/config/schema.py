@@ -117,8 +117,10 @@ class Dataset(Section):
     all colours that others have. The project's own data sets only."""
     use_shuffle: bool | None = None
     """Whether an epoch goes through the images in random order (default), or in theirs."""
-    color: Literal["y"] | None = None
-    """``y``: images become luma, for a network of one channel."""
+    color: Literal["rgb", "y"] | None = None
+    """``y``: images become luma, for a network of one channel; ``rgb`` by default."""
+    recipe: str | dict[str, Any] | None = None
+    """How DegradedImageDataset makes the LR: ``noise:25``, ``jpeg:10-40``, ``photo``, or ``type`` and options."""
     mean: list[float] | None = None
     std: list[float] | None = None
     """For each channel, in 0…1: subtracted, and divided by."""

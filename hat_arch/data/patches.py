@@ -53,11 +53,20 @@ def to_tensor(image: NDArray, opt: dict[str, Any]) -> Tensor:
         values = image.astype(np.float32) / 255 if image.dtype == np.uint8 else image
         tensor = torch.from_numpy(np.ascontiguousarray(bgr2ycbcr(values, y_only=True))[None].astype(np.float32))
     else:
-        tensor = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
-        if image.dtype == np.uint8:
-            tensor = tensor.float().div_(255)
+        tensor = from_pixels(image)
+    return normalized(tensor, opt)
+
+
+def from_pixels(image: NDArray) -> Tensor:
+    """``(H, W, C)`` BGR or grey, uint8 or float32 in 0…1, to ``(C, H, W)`` RGB or grey, float32 in 0…1."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+    return tensor.float().div_(255) if image.dtype == np.uint8 else tensor
+
+
+def normalized(tensor: Tensor, opt: dict[str, Any]) -> Tensor:
+    """``(C, H, W)`` without ``mean``, in units of ``std``, where the options have them."""
     mean, std = opt.get("mean"), opt.get("std")
-    if mean is not None or std is not None:
-        per_channel = (-1, 1, 1)
-        tensor = (tensor - torch.tensor(mean or 0.0).view(per_channel)) / torch.tensor(std or 1.0).view(per_channel)
-    return tensor
+    if mean is None and std is None:
+        return tensor
+    per_channel = (-1, 1, 1)
+    return (tensor - torch.tensor(mean or 0.0).view(per_channel)) / torch.tensor(std or 1.0).view(per_channel)

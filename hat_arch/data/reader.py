@@ -22,15 +22,17 @@ class Reader:
     Args:
         root: folder or store.
         backend: BasicSR's ``io_backend``.
+        keep_grey: whether grey images stay ``(H, W)``.
 
     Raises:
         DataError: another backend than ``disk`` or ``lmdb``.
     """
 
-    def __init__(self, root: str, backend: dict[str, Any]) -> None:
+    def __init__(self, root: str, backend: dict[str, Any], keep_grey: bool = False) -> None:
         if backend["type"] not in ("disk", "lmdb"):
             raise DataError(f"io_backend {backend['type']!r}: it may be disk or lmdb")
         self.root = root
+        self.flags = cv2.IMREAD_ANYCOLOR if keep_grey else cv2.IMREAD_COLOR
         self.store = os.path.realpath(root) if backend["type"] == "lmdb" else None
 
     def name(self, path: str) -> str:
@@ -38,7 +40,7 @@ class Reader:
         return f"{self.root}: '{path}'" if self.store else path
 
     def image(self, path: str) -> Image:
-        """Decoded image, ``(H, W, 3)`` BGR.
+        """Decoded image, ``(H, W, 3)`` BGR, or ``(H, W)`` if it is grey and ``keep_grey`` was said.
 
         Args:
             path: key in the store, or file.
@@ -46,7 +48,7 @@ class Reader:
         Raises:
             ImageError: it is not there, or is damaged.
         """
-        image = self._decode_entry(self.store, path) if self.store else _decode(_read(path))
+        image = self._decode_entry(self.store, path) if self.store else _decode(_read(path), self.flags)
         if image is None:
             raise ImageError(f"{self.name(path)}: is damaged or not an image; `basicsr data check` finds all such")
         return image
@@ -60,7 +62,7 @@ class Reader:
             data = transaction.get(key.encode())
             if data is None:
                 raise ImageError(f"{self.root}: has no key '{key}'; `basicsr data check` finds all such")
-            return _decode(data)
+            return _decode(data, self.flags)
 
 
 def listed(root: str, backend: dict[str, Any], file: str) -> list[str]:
@@ -101,10 +103,10 @@ def _read(path: str) -> bytes:
         raise ImageError(f"{path}: {error.strerror}") from error
 
 
-def _decode(data: bytes | memoryview) -> Image | None:
+def _decode(data: bytes | memoryview, flags: int) -> Image | None:
     if not len(data):
         return None
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[return-value]
     except cv2.error:
         return None

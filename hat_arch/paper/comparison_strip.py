@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..data.images import DataError
-from ..data.resize import imresize
+from ..degradations.resize import imresize
 from ..training.report import plain, save
 from .drawing import mark, show
 from .evaluation_images import Image

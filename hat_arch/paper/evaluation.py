@@ -23,7 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..data.images import DataError, ImageError, read_bytes
-from ..data.resize import imresize
+from ..degradations.resize import imresize
 from ..utils.errors import UserError
 from ..utils.files import checksum, digest, write_file
 from ..weights.files import WeightsError

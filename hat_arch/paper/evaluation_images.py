@@ -19,7 +19,7 @@ from torch import Tensor
 from ..data import images
 from ..data.benchmark_sets import BENCHMARK_SETS, HR_FOLDERS, BenchmarkSet
 from ..data.images import DataError, ImageError, mod_crop
-from ..data.resize import imresize
+from ..degradations.resize import imresize
 
 Image = NDArray[np.uint8]
 Downsample = Literal["pil", "matlab"]

@@ -20,7 +20,7 @@ from basicsr.utils import get_root_logger, tensor2img
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.resize import imresize
+from ..degradations.resize import imresize
 from ..utils.errors import UserError, in_one_line
 from .result_names import NamedApart, shared_names
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from ..config import ConfigError
 from ..data.named_errors import build_dataset
-from ..data.resize import imresize
+from ..degradations.resize import imresize
 from ..inference.upscaler import Upscaler
 from ..utils.files import write_file
 from ..utils.machine import cpu_name

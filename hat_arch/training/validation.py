@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Subset
 
-from ..data.resize import imresize
+from ..degradations.resize import imresize
 from ..inference.padded_tiles import in_padded_tiles
 from ..inference.upscaler import Upscaler
 from .measuring import MeasuringModel, picture

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from hat_arch.data.lmdb_store import write_store
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 from hat_arch.training import checkpoints
 
 TOTAL = 20

@@ -11,7 +11,7 @@ import torch
 
 from hat_arch import config
 from hat_arch.data.lmdb_store import write_store
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 from hat_arch.training import pipeline
 from hat_arch.training.hat_model import HATModel
 

@@ -27,7 +27,7 @@ from filelock import FileLock
 from hat_arch import HAT
 from hat_arch.cli import main
 from hat_arch.compat.registration import build
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 from hat_arch.paper import evaluation
 from hat_arch.paper.networks import network_options
 from hat_arch.paper.tables import TABLES

@@ -15,7 +15,7 @@ from tiny import TINY_HAT
 from hat_arch import cli
 from hat_arch.compat.registration import build
 from hat_arch.data.images import DataError
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 from hat_arch.paper import comparison_strip
 from hat_arch.paper.evaluation_images import read_hr
 from hat_arch.paper.trained_networks import NetworkError

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hat_arch.data.benchmark_sets import BENCHMARK_SETS
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 from hat_arch.paper.evaluation_images import find_images, read_hr, read_images
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from hat_arch import config
 from hat_arch.data.named_errors import build_dataset
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 from hat_arch.training import report
 from hat_arch.training.hat_model import HATModel
 from hat_arch.training.measuring import Scores, for_network

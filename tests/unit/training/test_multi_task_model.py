@@ -9,7 +9,7 @@ from basicsr.data import build_dataset
 from basicsr.models import build_model
 
 from hat_arch import config
-from hat_arch.data.resize import imresize
+from hat_arch.degradations.resize import imresize
 
 SCALES = (2, 3, 4)
 

@@ -12,7 +12,7 @@ from basicsr.utils import matlab_functions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hat_arch.data.resize import Region, contributions, imresize
+from hat_arch.degradations.resize import Region, contributions, imresize
 
 SCALES = [1 / 2, 1 / 3, 1 / 4, 2, 3, 4, 0.37, 1.7]
 CALM = settings(max_examples=40, deadline=None, derandomize=True, database=None)
