@@ -2,8 +2,8 @@
 
 A checkpoint is two files, as in BasicSR: ``models/net_g_<iter>.pth`` with the weights (``params``, ``params_ema``), and
 ``training_states/<iter>.state`` with all the rest: optimizers, schedulers, gradient scaler, every process's random
-numbers, the place in the epoch, the best metrics, the options, versions, and the checksum of the weights. A
-discriminator's are in ``net_d_<iter>.pth``. The state is written last, so that a checkpoint without one, or whose weights
+numbers, the place in the epoch, the best metrics, the options, versions, and the checksum of the weights. Those of a
+discriminator are in ``net_d_<iter>.pth``. The state is written last, so that a checkpoint without one, or whose weights
 have another checksum, is known to be incomplete.
 """
 

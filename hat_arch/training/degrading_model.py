@@ -89,8 +89,8 @@ class DegradingModel(HATModel):
         if "draw" not in data:
             kind = self.opt["datasets"]["train"]["type"]
             raise TrainingError(
-                f"datasets: train: {kind} does not say how its items were drawn: take RealESRGANDataset, or, for pairs, "
-                "set high_order_degradation: false"
+                f"datasets: train: {kind} does not say how its items were drawn: take RealESRGANDataset, or, for "
+                "pairs, set high_order_degradation: false"
             )
         gt = data["gt"].to(self.device)
         good = self.sharpener(gt) if self.sharpens() else gt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.archs import build_network
@@ -33,7 +33,7 @@ class HATGANModel(HATModel):
     BasicSR's names, and ``grad_norm_d``.
     """
 
-    needed_options = {"model_type": frozenset({"network_d"}), "train": frozenset({"optim_d", "gan_opt"})}
+    needed_options: ClassVar = {"model_type": frozenset({"network_d"}), "train": frozenset({"optim_d", "gan_opt"})}
     """Section → keys without which it does not train, beside those of BasicSR's `SRModel`."""
 
     net_d: nn.Module

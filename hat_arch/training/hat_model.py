@@ -219,9 +219,7 @@ class HATModel(SavingModel, ValidatingModel):
             stop_signal = SIGNALS[0] if interrupted else SIGNALS[1] if terminated else 0
         return OrderedDict(zip(values, numbers)), not any_bad, int(stop_signal)
 
-    def update(
-        self, learners: dict[str, tuple[nn.Module, torch.optim.Optimizer]], norms: Mapping[str, Tensor]
-    ) -> None:
+    def update(self, learners: dict[str, tuple[nn.Module, torch.optim.Optimizer]], norms: Mapping[str, Tensor]) -> None:
         """Updates networks and the moving average by gradients that are finite, of norms that are known."""
         for name, (net, optimizer) in learners.items():
             if (limit := self.train_opt.get("clip_grad_norm")) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ class RealHATGANModel(DegradingModel, HATGANModel):
     compare with it too; the others compare with the ground truth as it is.
     """
 
-    needed_options = {
+    needed_options: ClassVar = {
         **HATGANModel.needed_options,
         "model_type": HATGANModel.needed_options["model_type"] | {"l1_gt_usm", "percep_gt_usm", "gan_gt_usm"},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .degrading_model import DegradingModel
 
@@ -13,7 +13,7 @@ class RealHATMSEModel(DegradingModel):
     With ``gt_usm`` the ground truth is sharpened, before it is degraded and, cut out, to be compared with.
     """
 
-    needed_options = {"model_type": frozenset({"gt_usm"})}
+    needed_options: ClassVar = {"model_type": frozenset({"gt_usm"})}
 
     def sharpens(self) -> bool:
         return bool(self.opt["gt_usm"])
