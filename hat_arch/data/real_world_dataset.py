@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..degradations import option_keys, recipe_named
@@ -66,7 +67,7 @@ class RealESRGANDataset(DrawnDataset):
 
     def item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         path = self.paths[index]
-        image = self.reader.image(path)
+        image: NDArray = self.reader.image(path)
         below, right = (max(0, self.side - side) for side in image.shape[:2])
         if below or right:
             image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT_101)

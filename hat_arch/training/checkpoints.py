@@ -13,6 +13,7 @@ import errno
 import importlib.metadata
 import io
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -33,8 +34,7 @@ from .random_state import random_states, set_random_states
 from .run import TrainingRun
 
 PACKAGES = ("hat-arch", "basicsr", "torch", "numpy")
-FIXED = ("model_type", "scale", "network_g", "network_d", "train.optim_g.type", "train.optim_d.type")
-FIXED += ("train.scheduler.type",)
+FIXED = re.compile(r"(model_type|scale|network_\w|train\.optim_\w\.type|train\.scheduler\.type)(\..*)?")
 """Options without which a state means nothing; a run does not go on when one of them has changed."""
 
 
@@ -148,7 +148,7 @@ def changed_options(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[s
         if old.get(key) != new.get(key):
             before_and_now = (repr(options[key]) if key in options else "absent" for options in (old, new))
             line = f"{key}: {' → '.join(before_and_now)}"
-            (fatal if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED) else harmless).append(line)
+            (fatal if FIXED.fullmatch(key) else harmless).append(line)
     return fatal, harmless
 
 

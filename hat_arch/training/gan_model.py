@@ -37,6 +37,7 @@ class HATGANModel(HATModel):
     """Section → keys without which it does not train, beside those of BasicSR's `SRModel`."""
 
     net_d: nn.Module
+    cri_ldl: nn.Module | None
 
     @staticmethod
     def option_problems(opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -107,6 +108,7 @@ class HATGANModel(HATModel):
 
     def artifacts(self, output: Tensor, part: slice) -> Tensor:
         """The loss where the output has artifacts that the moving average has not (LDL, CVPR 2022)."""
+        assert self.cri_ldl is not None
         gt = self.gt[part]
         with torch.no_grad():
             steady = self.result(self.net_g_ema, self.lq[part])
