@@ -45,6 +45,9 @@ class DegradingModel(HATModel):
     @staticmethod
     def option_problems(opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
         """Key and problem of each setting that cannot work."""
+        for key, value in opt.items():
+            if key.endswith("_usm") and not isinstance(value, bool):
+                yield (key,), f"should be true or false, is {value!r}"
         data, size, queue = opt["datasets"].get("train", {}), opt.get("gt_size"), opt.get("queue_size", POOL)
         if not opt.get("high_order_degradation", True):
             return

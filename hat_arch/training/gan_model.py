@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.losses.loss_util import get_refined_artifact_map
 from torch import Tensor, nn
@@ -50,7 +49,7 @@ class HATGANModel(HATModel):
 
     def init_training_settings(self) -> None:
         train, path = self.train_opt, self.opt["path"]
-        self.net_d = self.model_to_device(build_network(self.opt["network_d"]))
+        self.net_d = self.model_to_device(build(self.opt["network_d"]))
         self.print_network(self.net_d)
         if file := path.get("pretrain_network_d"):
             self.load_network(self.net_d, file, path.get("strict_load_d", True), path.get("param_key_d", "params"))

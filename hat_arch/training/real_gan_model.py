@@ -37,4 +37,6 @@ class RealHATGANModel(DegradingModel, HATGANModel):
             self.gt_usm = self.sharpener(self.gt)
 
     def target(self, loss: str) -> Tensor:
-        return self.gt_usm if self.opt[f"{loss}_gt_usm"] else self.gt
+        opt = self.opt
+        sharpened = {"l1": opt["l1_gt_usm"], "percep": opt["percep_gt_usm"], "gan": opt["gan_gt_usm"]}
+        return self.gt_usm if sharpened[loss] else self.gt
