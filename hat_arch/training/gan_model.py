@@ -97,9 +97,10 @@ class HATGANModel(HATModel):
         return {**loss, f"out_d_{kind}": verdict.detach().mean()}
 
     def losses(self, output: Tensor, part: slice) -> dict[str, Tensor]:
-        named = self.distances(output, self.target("l1")[part], self.target("percep")[part])
+        named = self.pixel_losses(output, self.target("l1")[part])
         if self.cri_ldl:
             named["l_ldl"] = self.artifacts(output, part)
+        named |= self.perceptual_losses(output, self.target("percep")[part])
         # not through DistributedDataParallel, which is for the discriminator's own gradients
         verdict = self.result(self.get_bare_model(self.net_d), output)
         named["l_gan"] = self.cri_gan(verdict, True, is_disc=False)

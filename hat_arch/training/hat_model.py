@@ -182,19 +182,24 @@ class HATModel(SavingModel, ValidatingModel):
 
     def losses(self, output: Tensor, part: slice) -> dict[str, Tensor]:
         """The losses of ``train:`` by the names of BasicSR's log, each a scalar: of a part of the batch."""
-        return self.distances(output, self.gt[part], self.gt[part])
+        gt = self.gt[part]
+        return {**self.pixel_losses(output, gt), **self.perceptual_losses(output, gt)}
 
-    def distances(self, output: Tensor, gt: Tensor, perceptual_gt: Tensor) -> dict[str, Tensor]:
-        """The losses that compare output and ground truth, of which perceptual losses may have another."""
+    def pixel_losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """``pixel_opt``'s and ``fft_opt``'s."""
         named: dict[str, Tensor] = {}
         if self.cri_pix:
             named["l_pix"] = self.cri_pix(output, gt)
         if self.cri_fft:
             named["l_fft"] = self.cri_fft(output, gt)
-        if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(output, perceptual_gt)
-            named |= {k: v for k, v in (("l_percep", perceptual), ("l_style", style)) if v is not None}
         return named
+
+    def perceptual_losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """``perceptual_opt``'s."""
+        if not self.cri_perceptual:
+            return {}
+        perceptual, style = self.cri_perceptual(output, gt)
+        return {name: value for name, value in (("l_percep", perceptual), ("l_style", style)) if value is not None}
 
     def read_back(self, values: dict[str, Tensor]) -> tuple[OrderedDict[str, float], bool, int]:
         """Waits for the device, once in a step, and lets all processes decide alike.

@@ -22,6 +22,6 @@ class MultiTaskHATModel(HATModel):
         for scale, sr, hr in zip(scales, output.split(lengths, -1), self.gt[part].split(lengths, -1)):
             sides = height * scale, width * scale
             sr, hr = sr.unflatten(-1, sides), hr.unflatten(-1, sides)
-            of_scale = self.distances(sr, hr, hr)
+            of_scale = {**self.pixel_losses(sr, hr), **self.perceptual_losses(sr, hr)}
             named |= {f"{name}_x{scale}": loss for name, loss in of_scale.items()}
         return named

@@ -91,27 +91,39 @@ USM = {"plain": (False, False, False), "sharper": (True, True, False), "all": (T
 
 
 @pytest.mark.parametrize("usm", USM)
-def test_steps_equal_those_of_basicsrs_real_esrgan(build, usm):
-    adam = {"type": "Adam", "lr": 1e-4}  # the official file's
-    train = {
-        "optim_g": adam,
-        "optim_d": adam,
-        "perceptual_opt": SMALL_VGG,
-        "ldl_opt": official.L1,
-        "net_d_iters": 2,
-        "net_d_init_iters": 2,
-    }
-    ours, theirs = (build(name, USM[usm], **copy.deepcopy(train)) for name in ("RealHATGANModel", "RealESRGANModel"))
+def test_a_step_equals_that_of_basicsrs_real_esrgan(build, usm):
+    ours, theirs = beside_basicsrs(build, USM[usm], {"type": "Adam", "lr": 1e-4, "betas": [0.9, 0.99]})
+    logs = [step(model, 1, large_batch(1)) for model in (ours, theirs)]
+    assert [*logs[1], "grad_norm", "grad_norm_d"] == list(logs[0]) and {"l_g_percep", "l_g_ldl"} <= logs[0].keys()
+    assert {k: v for k, v in logs[0].items() if "grad_norm" not in k} == pytest.approx(logs[1], rel=1e-5)
+    equal(ours, theirs)
+
+
+def test_the_generator_learns_when_basicsrs_does(build):
+    smooth = {"type": "Adam", "lr": 1e-3, "eps": 1e-2}  # Adam itself makes large differences of rounding errors
+    ours, theirs = beside_basicsrs(build, USM["sharper"], smooth, net_d_iters=2, net_d_init_iters=2)
+    for iteration in range(1, 7):
+        before = weights(ours)
+        logs = [step(model, iteration, large_batch(iteration)) for model in (ours, theirs)]
+        learns = iteration in (4, 6)
+        assert [name in log for log in logs for name in ("l_g_gan", "l_g_pix")] == [learns] * 4
+        assert ("grad_norm" in logs[0]) == learns and logs[0]["grad_norm_d"] > 0
+        assert ("net_g" in changed(before, weights(ours))) == learns
+        equal(ours, theirs)
+
+
+def beside_basicsrs(build, usm, adam, **train):
+    """Our model and BasicSR's, with the same weights."""
+    train |= {"optim_g": adam, "optim_d": adam, "perceptual_opt": SMALL_VGG, "ldl_opt": official.L1}
+    ours, theirs = (build(name, usm, **copy.deepcopy(train)) for name in ("RealHATGANModel", "RealESRGANModel"))
     assert isinstance(ours, RealHATGANModel) and type(theirs) is RealESRGANModel
     same_start(ours, theirs)
-    for iteration in range(1, 7):
-        data = batch(iteration, 2)
-        data = {name: nn.functional.interpolate(value, scale_factor=2) for name, value in data.items()}
-        logs = [step(model, iteration, data) for model in (ours, theirs)]
-        assert {k: v for k, v in logs[0].items() if "grad_norm" not in k} == pytest.approx(logs[1], rel=1e-4, abs=1e-6)
-        assert ("l_g_gan" in logs[0]) == (iteration in (4, 6))
-        assert ("grad_norm" in logs[0]) == (iteration in (4, 6)) and logs[0]["grad_norm_d"] > 0
-        equal(ours, theirs)
+    return ours, theirs
+
+
+def large_batch(seed):
+    """Of a size that can be sharpened."""
+    return {name: nn.functional.interpolate(value, scale_factor=2) for name, value in batch(seed).items()}
 
 
 def test_steps_equal_those_of_basicsrs_srgan(build):
