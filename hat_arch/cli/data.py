@@ -93,7 +93,7 @@ def _add_maker(
 
 def _add_degrade(verbs: argparse._SubParsersAction) -> None:
     out, source = "folder; for one image also a file, OUT.png", "an image, or a folder with or without folders in it"
-    parser = _add_maker(verbs, "degrade", run_degrade, "OUT", out, skip_bad=False, source=source)
+    parser = _add_maker(verbs, "degrade", run_degrade, "OUT", out, source=source)
     help = "bicubic, jpeg:40, jpeg:10-40, noise:25, noise:0-50, realesrgan, bsrgan, or photo, which is mild"
     parser.add_argument("--recipe", required=True, metavar="R", help=help)
     parser.add_argument("--scale", type=_at_least(1), required=True, help="GT side / LR side; 1 keeps the size")

@@ -48,7 +48,7 @@ def degrade(
     if contact_sheet is not None and contact_sheet.suffix.lower() != SUFFIX:
         raise DataError(f"--contact_sheet {contact_sheet}: its name must end in {SUFFIX}")
     if not source.exists():
-        raise DataError(f"{source}: no such file or folder")
+        raise DataError(f"{source}: no such folder, and no such image")
     if source.is_dir():
         outcome, first = _degrade_folder(source, target, spec, recipe, seed, overwrite)
     else:

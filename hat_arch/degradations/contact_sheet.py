@@ -30,7 +30,7 @@ def draw_contact_sheet(steps: Sequence[Step], title: str, file: Path) -> None:
     columns = min(COLUMNS, len(steps))
     rows = math.ceil(len(steps) / columns)
     figure = Figure(figsize=(columns * PANEL, rows * (PANEL + CAPTION) + CAPTION), layout="constrained")
-    figure.suptitle(title.replace("$", r"\$"), fontsize=11)
+    figure.suptitle(title.encode(errors="replace").decode().replace("$", r"\$"), fontsize=11)
     for number, (label, image) in enumerate(steps, 1):
         ax = figure.add_subplot(rows, columns, number)
         height, width = image.shape[1:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .case import Case
+from .case import GONE, Case
 from .option_files import TRAIN, option
 from .world import saved
 
@@ -18,6 +18,7 @@ def verb(args: str, *says: str, code: int = 2, **more: Any) -> Case:
 
 CUT = {"d/GT/1.png": 90}
 BASICSRS = {"datasets.train.type": "PairedImageDataset", "datasets.val.type": "PairedImageDataset"}
+DEGRADED = {"datasets.train.type": "DegradedImageDataset", "datasets.train.dataroot_lq": GONE}
 STORES = {"datasets.train.dataroot_gt": "GT.lmdb", "datasets.train.dataroot_lq": "LR.lmdb"}
 LIST = "datasets.train.meta_info_file"
 
@@ -64,6 +65,20 @@ VERBS = [
     verb("modcrop photos out --scale 100", "photos/a.png", "100", code=1, lines=3, makes=("out/*",)),
     verb("downsample d/GT lr --scale 2 4", "lr", "{}"),
     verb("downsample d/GT out --scale 4", "d/GT/1.png", "damaged", code=1, cut=CUT, lines=2, makes=("out/*",)),
+    verb("degrade d/GT out --scale 4 --recipe realesgan", "realesgan", "'realesrgan'"),
+    verb("degrade d/GT out --scale 4 --recipe jpeg:0", "jpeg:0", "1 to 100"),
+    verb("degrade d/GT out --scale 4 --recipe jpeg:101", "jpeg:101", "1 to 100"),
+    verb("degrade d/GT out --scale 4 --recipe jpeg:40-10", "jpeg:40-10", "lower one first"),
+    verb("degrade d/GT out --scale 4 --recipe noise:-1", "noise:-1", "noise:25"),
+    verb("degrade d/GT out --scale 0 --recipe photo", "--scale", "1 or more"),
+    verb("degrade d/gone out --scale 4 --recipe photo", "d/gone", "no such folder"),
+    verb("degrade d/GT photos --scale 4 --recipe photo", "photos", "--overwrite"),
+    verb("degrade d/GT/0.png d/GT/0.png --scale 1 --recipe photo", "d/GT/0.png", "the image itself"),
+    verb("degrade d/GT/0.png d/GT/1.png --scale 1 --recipe photo", "d/GT/1.png", "--overwrite"),
+    verb("degrade w.pth out --scale 1 --recipe photo", "w.pth", "not an image"),
+    verb("degrade d/LR/0.png out --scale 100 --recipe photo", "d/LR/0.png", "smaller than 100x100"),
+    verb("degrade d/GT/0.png out --scale 4 --recipe photo --contact_sheet a.jpg", "a.jpg", ".png"),
+    verb("degrade photos out --scale 12 --recipe photo", "photos/a.png", "12", code=1, lines=3, makes=("out/*",)),
     verb("sub-images d/GT out --step 0", "--step", "1 or more"),
     verb("meta-info d/GT w.pth", "w.pth", "--overwrite"),
     verb("meta-info none m.txt", "none", "no image", files={"none/a.txt": ""}),
@@ -109,6 +124,17 @@ VERBS = [
     ),
 ]
 IN_OPTION_FILES = [
+    Case(TRAIN, 2, ("it.yml", "datasets.train", "missing"), yml=DEGRADED),
+    *(
+        Case(TRAIN, 2, ("it.yml", f"datasets.train.{key}", *says), yml={**DEGRADED, "datasets.train.recipe": recipe})
+        for recipe, key, *says in (
+            ("realesgan", "recipe", "'realesrgan'"),
+            ("jpeg:40-10", "recipe", "lower one first"),
+            (25, "recipe", "text"),
+            ({"type": "photo", "jpeg_rnge": [1, 2]}, "recipe", "'jpeg_range'"),
+            ({"type": "realesrgan", "blur_kernel_size": 33}, "gt_size", "33 pixels"),
+        )
+    ),
     option("datasets.train.dataroot_gt", "d/gone", "no folder 'd/gone'", lines=1),
     option("datasets.train.dataroot_gt", "gone.lmdb", "gone.lmdb"),
     option("datasets.train.dataroot_gt", "w.pth", "no folder 'w.pth'"),

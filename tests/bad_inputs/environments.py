@@ -73,6 +73,7 @@ NAMES = [
         for args, makes in (
             ("lmdb \udcff out.lmdb", ("out.lmdb/*",)),
             ("modcrop \udcff out --scale 4", ("out/*", "out/\udcff.png")),
+            ("degrade \udcff out --scale 4 --recipe photo", ("out/*", "out/\udcff.png")),
             ("check \udcff", ()),
         )
     ),

@@ -23,6 +23,12 @@ LMDB = ["io_backend:", "  type: lmdb"]
 VERBS = {
     "modcrop": ("modcrop SRC out --scale 4", "out/*.png", "14 images in out", ["dataroot_gt: out"]),
     "downsample": ("downsample SRC lr{} --scale 2 3", "lr2/*.png", "28 images in lr2, lr3", ["dataroot_lq: lr3"]),
+    "degrade": (
+        "degrade SRC out --recipe photo --scale 2 --seed 3",
+        "out/*.png",
+        "14 images in out",
+        ["dataroot_lq: out"],
+    ),
     "sub-images": (
         "sub-images SRC sub --size 48 --step 24",
         "sub/*.png",
@@ -287,6 +293,13 @@ def test_help_says_what_is_read_and_written(verb, capsys):
         (["sub-images", "SRC", "out", "--step", "0"], "argument --step: 0: must be 1 or more"),
         (["lmdb", "SRC", "out"], "out: the name of an LMDB store must end in .lmdb"),
         (["prepare", "df2k", "SRC", "--size", "50"], "--size 50: is not a multiple of 12"),
+        (["degrade", "SRC", "out", "--scale", "4", "--recipe", "jpeg:0"], "jpeg:0: quality should be within 1 to 100"),
+        (["degrade", "SRC", "out", "--scale", "4", "--recipe", "jpeg:40-10"], "jpeg:40-10: quality should be a range"),
+        (["degrade", "SRC", "out", "--scale", "4", "--recipe", "noise:-1"], "noise:-1: write noise:25"),
+        (["degrade", "SRC", "out", "--scale", "4", "--recipe", "fhoto"], "did you mean 'photo'?"),
+        (["degrade", "SRC", "out", "--recipe", "photo"], "--scale"),
+        (["degrade", "SRC", "out", "--scale", "4", "--recipe", "photo", "--seed", "-1"], "--seed"),
+        (["degrade", "SRC", "out", "--scale", "4", "--recipe", "photo", "--contact_sheet", "a.jpg"], "must end in .png"),
         (["check"], "nothing to check"),
         (["check", "--gt", "SRC"], "a pair needs --gt, --lq and --scale"),
     ],

@@ -211,6 +211,7 @@ PAIR = {"dataroot_gt": "a", "dataroot_lq": "b"}
         {"type": "PairedImageDataset", **PAIR, "filename_tmpl": "{}x4"},
         {"type": "PairedImageDataset", **PAIR, "filename_tmpl": "{}x4", "meta_info_file": "c"},
         {"type": "BicubicLRDataset", "dataroot_gt": "a"},
+        {"type": "DegradedImageDataset", "dataroot_gt": "a", "recipe": "photo"},
         {"type": "ImageNetPairedDataset", "dataroot_gt": "a"},
         {"type": "SingleImageDataset", "dataroot_lq": "b"},
     ],
