@@ -63,7 +63,7 @@ KEYS = [
     option("network_g.depths", "6", "list"),
     option("network_g.upscale", 2, "scale is 4"),
     option("network_g", {**world.NETWORK, "upsampler": ""}, "upscale is 4"),
-    option("network_g.upsampler", "bilinear", "'pixelshuffledirect', ''"),
+    option("network_g", {**world.NETWORK, "upsampler": "bilinear"}, "'pixelshuffledirect', ''"),
     option("val.metrics.psnrb", {"type": "calculate_psnrb"}, "crop_border"),
     option("datasets", {}, "train"),
     option("datasets.train", None, "section"),
