@@ -43,6 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add = model.add_argument
     add("--model", "--weights", metavar="NAME|FILE", help="basicsr models lists names; default: the one inside for it")
     add("--scale", type=number, metavar="N", help=f"any; default: the model's, or {DEFAULT_SCALE}. Others by resizing")
+    add("--denoise", type=float, metavar="0-1", help="how strongly a model for photographs cleans; default: 1, fully")
     add("--param_key", metavar="KEY", help="which weights of a file; default: params_ema, else params")
     add("--arch_opt", type=Path, metavar="FILE", help="option file of a network that is no HAT")
     add("--loader", choices=["spandrel"], help="let spandrel, if it is installed, recognise the network")
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         scale=None if scale == model.scale else scale,
         max_side=args.max_side,
         quality=args.quality,
-        origin=None if args.no_metadata else _origin(model, scale),
+        origin=None if args.no_metadata else _origin(model, scale, args.denoise),
         overwrite=args.overwrite,
         compare=args.compare,
     )
@@ -153,6 +154,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--max-pixels {args.max_pixels}: must be 0 or more")
     if args.suffix and any(mark in args.suffix for mark in "/\\\0"):
         raise UserError(f"--suffix {args.suffix}: is added to names, and cannot have a / in it; -o names a folder")
+    if args.denoise is not None and (args.param_key or args.arch_opt or args.loader):
+        raise UserError("--denoise: is for models of the package, without --param_key, --arch_opt and --loader")
     if args.compare and "-" in (args.out, *args.inputs):
         raise UserError("--compare: needs files, not standard input or output")
 
@@ -162,10 +165,14 @@ def _load(args: argparse.Namespace) -> tuple[Loaded, float]:
     from .. import config
     from ..weights import named
     from ..weights.load import load
+    from ..weights.mixed import load_mixed
 
     name = args.model or named.default(args.scale or DEFAULT_SCALE).name
     options = config.read_network(args.arch_opt) if args.arch_opt else None
-    model = load(name, args.param_key, options, args.loader == "spandrel")
+    if args.denoise is None:
+        model = load(name, args.param_key, options, args.loader == "spandrel")
+    else:
+        model = load_mixed(name, args.denoise)
     wanted = args.scale or (model.scale if args.model else DEFAULT_SCALE)
     if model.scale == 1 and wanted != 1:
         raise UserError(
@@ -175,10 +182,11 @@ def _load(args: argparse.Namespace) -> tuple[Loaded, float]:
     return model, wanted
 
 
-def _origin(model: Loaded, scale: float) -> str:
+def _origin(model: Loaded, scale: float, denoise: float | None) -> str:
     from importlib.metadata import version
 
-    return f"hat_arch {version('hat-arch')} ({model.name}, x{scale:g})"
+    strength = "" if denoise is None else f", denoise {denoise:g}"
+    return f"hat_arch {version('hat-arch')} ({model.name}, x{scale:g}{strength})"
 
 
 def _upscalers(args: argparse.Namespace, model: Loaded) -> list[Upscaler]:

@@ -102,7 +102,7 @@ def starting_point(opt: Options, checked: Options, restart: bool) -> tuple[Path,
             raise UserError(f"{shown}: has weights, but no state to go on from; begin again with --restart{KEPT}")
     elif own:
         assert given is not None
-        checkpoints.check_weights(checkpoints.load(given), models)
+        _check(given, models)
         return given, models
     elif not restart and "debug" not in opt["name"] and _holds_a_run(states, models):
         _raise_if_done(opt, checked, None)
@@ -112,8 +112,18 @@ def starting_point(opt: Options, checked: Options, restart: bool) -> tuple[Path,
     if given is None:
         return None
     weights = given.parent.parent / "models"
-    checkpoints.check_weights(checkpoints.load(given), weights)
+    _check(given, weights)
     return given, weights
+
+
+def _check(state: Path, models: Path) -> None:
+    """Raises `CheckpointError` unless the state that the option file names, and its weights, can be used."""
+    try:
+        checkpoints.check_weights(checkpoints.load(state), models)
+    except checkpoints.CheckpointError as error:
+        raise checkpoints.CheckpointError(
+            f"path: resume_state: {error}; name another state, or leave it out and go on with --auto_resume"
+        ) from error
 
 
 def make(opt: Options) -> None:

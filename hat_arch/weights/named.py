@@ -46,6 +46,8 @@ class Model:
     urls: list[str] = field(default_factory=list)
     page: str = ""
     """Where a browser finds it; empty for models of the package."""
+    mixes_with: str = ""
+    """The model of the package that it was trained from, if the two may be mixed (`mixed.load_mixed`)."""
 
     @property
     def inside(self) -> bool:
@@ -99,6 +101,7 @@ def _inside(file: Path) -> Model:
         sha256=head.get("sha256"),
         licence=str(head.get("license") or head.get("licence") or "Apache-2.0"),
         note=str(head.get("summary", "")),
+        mixes_with=str(head.get("mixes_with", "")),
     )
 
 

@@ -36,7 +36,7 @@ for line in sys.stdin:
         os.chdir(job["cwd"])
         for number, stream in enumerate(said):
             os.dup2(stream.fileno(), number)
-        sys.stdin = open(0, encoding="utf-8")
+        sys.stdin = open(0, encoding="utf-8", closefd=False)
         signal.alarm(120)
         for name, value in job["env"].items():
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

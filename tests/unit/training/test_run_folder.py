@@ -99,7 +99,7 @@ def test_a_state_of_another_run_goes_on_with_the_weights_beside_it(opt):
     with pytest.raises(UserError, match="holds a run"):
         starting_point(opt(**given), CHECKED, False)
     (path.parents[1] / "models/net_g_4.pth").unlink()
-    with pytest.raises(UserError, match=r"other/models/net_g_4\.pth is missing"):
+    with pytest.raises(UserError, match=r"resume_state: .*other/models/net_g_4\.pth is missing"):
         starting_point(opt(**given), CHECKED, True)
 
 
