@@ -26,8 +26,8 @@ from torch.utils.data import BatchSampler, DataLoader
 from hat_arch.data import demo
 from hat_arch.data.images import PNG_LEVEL, Image, encode
 from hat_arch.data.lmdb_store import write_store
-from hat_arch.degradations.resize import imresize
 from hat_arch.data.sub_images import SubImages
+from hat_arch.degradations.resize import imresize
 from hat_arch.utils.machine import cores
 from hat_arch.utils.text_tables import aligned
 

@@ -31,7 +31,7 @@ SIDE, SCALE, PATCH = 400, 4, 256  # pixels of the GT that is degraded, as BasicS
 PHOTOGRAPHS = ("astronaut", "stereo_motorcycle", "immunohistochemistry", "coffee")
 OURS = "ours"
 CASES = {"degradation": False, "degradation and sharpening": True}
-"""Name → whether the GT is sharpened too, before it is degraded and after its patch was cut, as in the GAN's training."""
+"""Name → whether the GT is sharpened too, before it is degraded and again after its patch was cut, as BasicSR does."""
 
 
 def photographs() -> list[bytes]:
@@ -45,29 +45,34 @@ class Peer(RealESRGANModel):
 
     def __init__(self, opt: dict[str, Any], files: list[bytes], batch: int, sharpens: bool) -> None:
         self.opt, self.device, self.is_train = opt, torch.device("cpu"), True
-        self.jpeger = DiffJPEG(differentiable=False)
+        self.jpeg = DiffJPEG(differentiable=False)
         self.usm_sharpener = USMSharp() if sharpens else lambda image: image
         self.files, self.batch = files, batch
         self.dataset = RealESRGANDataset.__new__(RealESRGANDataset)
         with_folder = {"dataroot_gt": "", "io_backend": {"type": "disk"}, "meta_info": "/dev/null"}
-        self.dataset.__init__({**opt, **with_folder})  # type: ignore[misc]
+        self.dataset.__init__({**opt, **with_folder})
         self.dataset.paths, self.dataset.file_client = list(range(len(files))), self
 
     def get(self, path: int, _: str) -> bytes:
         """In the place of BasicSR's file client."""
         return self.files[path]
 
+    def jpeger(self, image: Tensor, quality: Tensor) -> Tensor:
+        """In one piece: on a CPU, BasicSR's next filter refuses what its JPEG leaves."""
+        return self.jpeg(image, quality=quality).contiguous()
+
     def _dequeue_and_enqueue(self) -> None:
         """Not measured: the pool that mixes the pairs of several batches."""
 
     def degrade(self, count: int) -> Tensor:
         random.seed(0)
-        np.random.seed(0)  # noqa: NPY002
+        np.random.seed(0)
         torch.manual_seed(0)
         for first in range(0, count, self.batch):
             items = [self.dataset[n % len(self.files)] for n in range(first, first + self.batch)]
             keys = ("gt", "kernel1", "kernel2", "sinc_kernel")
-            self.feed_data({key: torch.stack([item[key] for item in items]) for key in keys})
+            # in one piece, as a loader's workers hand it over
+            self.feed_data({key: torch.stack([item[key] for item in items]).contiguous() for key in keys})
         return self.lq
 
 
@@ -75,13 +80,15 @@ class Ours:
     """The recipe, image by image."""
 
     def __init__(self, opt: dict[str, Any], files: list[bytes], batch: int, sharpens: bool) -> None:
-        self.recipe = recipe_named({"type": "realesrgan", **{key: opt[key] for key in option_keys("realesrgan")}}, SCALE)
+        self.recipe = recipe_named(
+            {"type": "realesrgan", **{key: opt[key] for key in option_keys("realesrgan")}}, SCALE
+        )
         self.files, self.batch, self.sharpens = files, batch, sharpens
 
     def pair(self, number: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((0, 0, number))
-        image = cv2.imdecode(np.frombuffer(self.files[number % len(self.files)], np.uint8), cv2.IMREAD_COLOR)
-        gt = from_pixels(image)
+        data = np.frombuffer(self.files[number % len(self.files)], np.uint8)
+        gt = from_pixels(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)))
         lq = self.recipe(usm_sharpened(gt) if self.sharpens else gt, rng)
         size = PATCH // SCALE
         top, left = rng.integers(lq.shape[1] - size, size=2, endpoint=True).tolist()

@@ -290,8 +290,9 @@ def run_degrade(args: argparse.Namespace) -> int:
     outcome = degrade.degrade(
         args.source, args.out, args.recipe, args.scale, args.seed, args.overwrite, args.contact_sheet
     )
-    options = {"dataroot_lq": args.out} if args.source.is_dir() else None
-    return _report(outcome, args, f"images in {args.out}", options)
+    if not args.source.is_dir():
+        return _report(outcome, args, f"image in {args.out}")
+    return _report(outcome, args, f"images in {args.out}", {"dataroot_lq": args.out})
 
 
 def run_sub_images(args: argparse.Namespace) -> int:

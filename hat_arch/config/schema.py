@@ -120,7 +120,7 @@ class Dataset(Section):
     color: Literal["rgb", "y"] | None = None
     """``y``: images become luma, for a network of one channel; ``rgb`` by default."""
     recipe: str | dict[str, Any] | None = None
-    """How DegradedImageDataset makes the LR: ``noise:25``, ``jpeg:10-40``, ``photo``, …, or ``type`` and its options."""
+    """How DegradedImageDataset makes the LR: ``noise:25``, ``jpeg:10-40``, ``photo``, or ``type`` and options."""
     mean: list[float] | None = None
     std: list[float] | None = None
     """For each channel, in 0…1: subtracted, and divided by."""

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..degradations.resize import Region, imresize
 from .images import Image, ImageError, find, mod_crop
 from .lmdb_store import keys
 from .patches import Crop, to_tensor
 from .reader import Reader, listed
-from ..degradations.resize import Region, imresize
 from .sampling import DrawnDataset
 
 

@@ -45,8 +45,9 @@ class DegradedImageDataset(BicubicLRDataset):
             recipe = recipe_named(opt["recipe"], opt["scale"])
         except RecipeError as error:
             return "recipe", str(error)
-        if opt["phase"] == "train" and opt.get("gt_size") and opt["gt_size"] < recipe.least_side:
-            return "gt_size", f"{opt['gt_size']} is smaller than the recipe's largest kernel, {recipe.least_side} pixels"
+        size, least = opt.get("gt_size"), recipe.least_side
+        if opt["phase"] == "train" and size and size < least:
+            return "gt_size", f"{size} is smaller than the recipe's largest kernel, {least} pixels"
         return None
 
     def make_pair(self, image: Image, index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -74,5 +75,5 @@ class DegradedImageDataset(BicubicLRDataset):
         return from_pixels(image)
 
     def _name(self, path: str) -> str:
-        """The name of an image that its random generator depends on: its key, or its path below the data set's folder."""
+        """What an image's random generator depends on: its key, or its path below the data set's folder."""
         return path if self.reader.store else Path(path).relative_to(self.reader.root).with_suffix("").as_posix()

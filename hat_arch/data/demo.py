@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import skimage.data
 
+from ..degradations.resize import imresize
 from .images import PNG_LEVEL, DataError, Image, encode, mod_crop
 from .lmdb_store import write_store
-from ..degradations.resize import imresize
 from .sub_images import SubImages, sub_image_name
 
 TRAIN = ("astronaut", "chelsea", "stereo_motorcycle", "camera", "brick", "immunohistochemistry")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..degradations.resize import Convention, imresize
 from ..utils.files import write_file
 from .build import Made, Outcome, build
 from .images import PNG_LEVEL, DataError, ImageError, encoded, find, find_named, is_utf8, mod_crop, peek, read
 from .parallel import map_images
-from ..degradations.resize import Convention, imresize
 from .sub_images import SubImages, sub_image_names
 
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..degradations.resize import Convention, imresize
 from .benchmark_folders import ground_truth, set_folder
 from .benchmark_sets import BENCHMARK_SETS
 from .build import Made, Outcome, build
 from .folders import downsample, modcrop
 from .images import DataError, EncodedImage, encoded, find_named, mod_crop, read, read_bytes, verify
-from ..degradations.resize import Convention, imresize
 from .sub_images import SubImages, sub_image_names
 
 DF2K_SOURCES, DF2K_SUB_IMAGES = 3450, 139_995

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..degradations.resize import imresize
 from ..utils.files import write_file
 from .images import Image, encode
 from .lmdb_store import write_store
-from ..degradations.resize import imresize
 
 NAME = "stand_in"
 

@@ -29,7 +29,7 @@ def draw_contact_sheet(steps: Sequence[Step], title: str, file: Path) -> None:
     share = min(1.0, SHOWN / max(steps[-1].image.shape[1:]))
     columns = min(COLUMNS, len(steps))
     rows = math.ceil(len(steps) / columns)
-    figure = Figure(figsize=(columns * PANEL, rows * (PANEL + CAPTION) + CAPTION), layout="constrained")
+    figure = Figure(figsize=(columns * PANEL, rows * (PANEL + CAPTION) + 0.3), layout="constrained")
     figure.suptitle(title.encode(errors="replace").decode().replace("$", r"\$"), fontsize=11)
     for number, (label, image) in enumerate(steps, 1):
         ax = figure.add_subplot(rows, columns, number)
@@ -37,8 +37,7 @@ def draw_contact_sheet(steps: Sequence[Step], title: str, file: Path) -> None:
         rows_shown, columns_shown = (max(1, round(side * share)) for side in (height, width))
         top, left = (height - rows_shown) // 2, (width - columns_shown) // 2
         part = image[:, top : top + rows_shown, left : left + columns_shown].clamp(0, 1).cpu()
-        part = part.expand(3, -1, -1).permute(1, 2, 0).numpy()
-        ax.imshow(part, interpolation="nearest", extent=(0, columns_shown, rows_shown, 0))
+        ax.imshow(part.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest", aspect="equal")
         ax.set_xticks([])
         ax.set_yticks([])
         caption = textwrap.fill(f"{number}. {label}", 36)

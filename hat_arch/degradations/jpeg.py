@@ -33,7 +33,7 @@ def real_jpeg(image: Tensor, quality: int) -> Tensor:
     """
     pixels: NDArray[np.uint8] = np.ascontiguousarray(as_uint8(image).cpu().numpy().transpose(1, 2, 0)[..., ::-1])
     data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if len(image) == 1 else cv2.IMREAD_COLOR)
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if len(image) == 1 else cv2.IMREAD_COLOR))
     planes = np.ascontiguousarray(np.atleast_3d(decoded)[..., ::-1].transpose(2, 0, 1))
     return torch.from_numpy(planes).to(image.device, torch.float32).div_(255)
 
@@ -93,5 +93,5 @@ def _cosines() -> Tensor:
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[Tensor, Tensor]:
-    """BasicSR's tables for luma and colour at quality 50, ``(8, 8)`` each: its luma table is the standard's transposed."""
+    """BasicSR's tables at quality 50, ``(8, 8)`` each: of luma, the standard's transposed, and of colour."""
     return y_table.detach(), c_table.detach()

@@ -5,7 +5,7 @@ BasicSR's ``random_…`` functions draw from the global generators of Python and
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from basicsr.data.degradations import (
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from .recipe import choice
 
-KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+Kind = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """Gaussian, generalized Gaussian and plateau, round or not: the names of BasicSR's ``kernel_list``."""
 LEAST_SIZE = 7
 """Side of the smallest kernel that Real-ESRGAN draws."""
@@ -52,7 +53,7 @@ def gaussian_kernel(size: int, sigma: float) -> Kernel:
 
 def mixed_kernel(
     rng: np.random.Generator,
-    kinds: tuple[str, ...],
+    kinds: tuple[Kind, ...],
     shares: tuple[float, ...],
     size: int,
     sigma: tuple[float, float],

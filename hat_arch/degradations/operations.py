@@ -76,7 +76,7 @@ def usm_sharpened(images: Tensor, weight: float = 0.5, radius: int = 50, thresho
         threshold: of 255: where less was removed, the image stays as it is.
     """
     side = radius + 1 - radius % 2
-    kernel = Kernel.separable("", cv2.getGaussianKernel(side, 0).ravel())
+    kernel = Kernel.separable("", np.asarray(cv2.getGaussianKernel(side, 0), np.float64).ravel())
     planes = images.reshape(-1, *images.shape[-2:])
     residual = planes - filtered(planes, kernel)
     mask = filtered((residual.abs() > threshold / 255).to(planes.dtype), kernel)
@@ -87,10 +87,10 @@ def usm_sharpened(images: Tensor, weight: float = 0.5, radius: int = 50, thresho
 def resized(image: Tensor, mode: Mode, *, factor: float | None = None, size: tuple[int, int] | None = None) -> Tensor:
     """``torch.nn.functional.interpolate`` of one image, by a factor or to a size; no side gets below a pixel."""
     height, width = image.shape[1:]
-    if factor is not None and min(height, width) * factor < 1:
-        factor, size = None, (max(1, int(height * factor)), max(1, int(width * factor)))
     if factor == 1 or size == (height, width):
         return image
+    if factor is not None and min(height, width) * factor < 1:
+        size, factor = (max(1, int(height * factor)), max(1, int(width * factor))), None
     return F.interpolate(image[None], size, factor, mode)[0]
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from .jpeg import approximate_jpeg
-from .kernels import KINDS, LARGE, LEAST_SIZE, Kernel, kernel_size, mixed_kernel, sinc_kernel
+from .kernels import KINDS, LARGE, LEAST_SIZE, Kernel, Kind, kernel_size, mixed_kernel, sinc_kernel
 from .operations import MODES, Mode, add_gaussian_noise, add_poisson_noise, filtered, resized, rounded
 from .recipe import AboveZero, AroundOne, Degradation, FromZero, Probability, Qualities, Shares, Step, choice
-
-Kind = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 
 
 def _odd(size: int) -> int:
@@ -115,12 +114,27 @@ class RealESRGAN(Degradation):
         if not first:
             yield (step := order.compress(step.image, rng))
         yield (step := Step(f"resize to LR, {mode}", resized(step.image, mode, size=(height, width))))
-        if rng.random() < self.final_sinc_prob:
-            kernel = sinc_kernel(rng, kernel_size(rng, self.blur_kernel_size2), np.pi / 3)
+        if kernel := self._final_kernel(rng):
             yield (step := Step(kernel.label, filtered(step.image, kernel)))
         if first:
             yield (step := order.compress(step.image, rng))
         yield Step("8 bits", rounded(step.image))
+
+    def kernels(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
+        """The kernels of both orders and the final one, as BasicSR's data set draws them for BasicSR's models.
+
+        All are filled up with zeros to the side of the largest kernel, ``(k, k)`` float32. The final one may be a
+        pulse, which changes nothing.
+        """
+        first, second, final = self._order("").kernel(rng), self._order("2").kernel(rng), self._final_kernel(rng)
+        drawn = first.values, second.values, final.values if final else np.ones((1, 1), np.float32)
+        side = max(self.blur_kernel_size, self.blur_kernel_size2)
+        return tuple(np.pad(values, (side - len(values)) // 2) for values in drawn)
+
+    def _final_kernel(self, rng: np.random.Generator) -> Kernel | None:
+        if rng.random() >= self.final_sinc_prob:
+            return None
+        return sinc_kernel(rng, kernel_size(rng, self.blur_kernel_size2), np.pi / 3)
 
     def _order(self, end: str) -> _Order:
         return _Order(*(getattr(self, name + end) for name in _Order._fields))
@@ -130,7 +144,7 @@ class _Order(NamedTuple):
     """The options that both orders have, and what they are for."""
 
     blur_kernel_size: int
-    kernel_list: tuple[str, ...]
+    kernel_list: tuple[Kind, ...]
     kernel_prob: tuple[float, ...]
     sinc_prob: float
     blur_sigma: tuple[float, float]

@@ -34,9 +34,11 @@ class Recipe(Protocol):
 
     scale: int
     """GT side / LR side."""
-    margin: int
-    """LR pixels around a patch that should be degraded with it: what lies there changes the patch, or its place within
-    JPEG's blocks should vary. 0 where each pixel is degraded by itself."""
+
+    @property
+    def margin(self) -> int:
+        """LR pixels around a patch that should be degraded with it, so that what lies beside it changes it, and it lies
+        anywhere within JPEG's blocks; 0 where each pixel is degraded by itself."""
 
     @property
     def least_side(self) -> int:
@@ -48,8 +50,8 @@ class Recipe(Protocol):
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Degrades an image.
 
-        All that is random comes from ``rng``, and is drawn on the CPU, so that a CPU and a GPU give the same image up to
-        the rounding of their arithmetic. No global random state is read or changed.
+        All that is random comes from ``rng``, and is drawn on the CPU, so that a CPU and a GPU give the same image up
+        to the rounding of their arithmetic. No global random state is read or changed.
 
         Args:
             image: RGB ``(3, H, W)`` or grey ``(1, H, W)``, float32 in 0…1, on any device; H and W multiples of
@@ -99,7 +101,7 @@ def _that(text: str, holds: Callable[[float, float], bool]) -> AfterValidator:
 
 
 _FROM_ZERO = _that("should begin at 0 or above", lambda low, high: low >= 0)
-_QUALITIES = _that("should be within 1 to 100", lambda low, high: 1 <= low and high <= 100)
+_QUALITIES = _that("should be within 1 to 100", lambda low, high: low >= 1 and high <= 100)
 
 Range = Annotated[tuple[float, float], BeforeValidator(_range)]
 """The lowest and the highest value that is drawn."""

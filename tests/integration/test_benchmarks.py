@@ -41,7 +41,7 @@ def script(*words: object) -> subprocess.CompletedProcess[str]:
         ("scaling.py", [*SMALL, "--min_meg", ".0005", "--max_meg", ".001"], "scaling_HAT-S_fp32_cpu", "slope"),
         ("tiles.py", ["--gt_size", "160", "--tile", "32", "--overlap", "16"], "tile_random_fp32_cpu", "random weights"),
         ("data_loading.py", ["--rounds", "1", "--samples", "1", "--iteration", "1e-6"], "data_cpu", "too slow"),
-        ("degradation.py", ["--rounds", "1", "--samples", "2", "--batch", "2"], "degradation_2x400_cpu", "times as fast"),
+        ("degradation.py", ["--rounds", "1", "--samples", "2", "--batch", "2"], "degradation_2x400_cpu", "sharpening"),
         ("resize.py", ["--size", "48x60", "--rounds", "2"], "resize_48x60_cpu", "uint8, 1/4"),
     ],
 )  # fmt: skip

@@ -69,7 +69,8 @@ from pathlib import Path
 from PIL import Image
 from hat_arch import cli
 from hat_arch.compat import plugins  # with the rest, imported before a child becomes another user
-from hat_arch.data import build, check, folders, lmdb_store, prepare
+from hat_arch.data import build, check, degrade, folders, lmdb_store, prepare
+from hat_arch.degradations import registry
 Image.init()
 lmdb_store.BATCH = build.BATCH = 30_000  # a handful of images
 replace = Path.replace
@@ -299,7 +300,10 @@ def test_help_says_what_is_read_and_written(verb, capsys):
         (["degrade", "SRC", "out", "--scale", "4", "--recipe", "fhoto"], "did you mean 'photo'?"),
         (["degrade", "SRC", "out", "--recipe", "photo"], "--scale"),
         (["degrade", "SRC", "out", "--scale", "4", "--recipe", "photo", "--seed", "-1"], "--seed"),
-        (["degrade", "SRC", "out", "--scale", "4", "--recipe", "photo", "--contact_sheet", "a.jpg"], "must end in .png"),
+        (
+            ["degrade", "SRC", "out", "--scale", "4", "--recipe", "photo", "--contact_sheet", "a.jpg"],
+            "must end in .png",
+        ),
         (["check"], "nothing to check"),
         (["check", "--gt", "SRC"], "a pair needs --gt, --lq and --scale"),
     ],

@@ -49,7 +49,9 @@ def test_a_file_is_degraded_in_the_same_way_whatever_is_beside_it(spec, source, 
 
 def test_sizes_are_the_cropped_images_divided_by_the_scale_and_grey_stays_grey(source, tmp_path):
     degrade(source, tmp_path / "out", "realesrgan", 4)
-    sizes = {name: cv2.imdecode(np.frombuffer(data, np.uint8), -1).shape for name, data in files(tmp_path / "out").items()}
+    sizes = {
+        name: cv2.imdecode(np.frombuffer(data, np.uint8), -1).shape for name, data in files(tmp_path / "out").items()
+    }
     assert sizes == {"a.png": (10, 12, 3), "sub/b.png": (10, 12, 3), "sub/deep/c.png": (10, 13, 3), "grey.png": (8, 8)}
 
 

@@ -1,4 +1,4 @@
-"""Pairs that are degraded on the fly: independent of workers, the same in every validation, as the command writes them."""
+"""Pairs degraded on the fly: independent of workers, the same in every validation, as the command writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from basicsr.data import build_dataset
 from basicsr.utils import bgr2ycbcr
 from torch.utils.data import DataLoader
 
-from hat_arch.config.problems import ConfigError  # noqa: F401
 from hat_arch.data.degrade import degrade
 from hat_arch.data.prepare import pack
 from hat_arch.data.sampling import ItemError
@@ -67,8 +66,10 @@ def test_patches_have_their_size(photographs, recipe, color, scale):
 def test_patches_and_their_partners_are_of_the_same_place(photographs):
     dataset = make(photographs / "hr", recipe="noise:0", scale=1)
     assert all(torch.equal(item["gt"], item["lq"]) for item in map(dataset.__getitem__, range(12)))
-    dataset = make(photographs / "hr", recipe="jpeg:100", scale=1)
-    assert all((item["gt"] - item["lq"]).abs().mean() < 0.02 for item in map(dataset.__getitem__, range(12)))
+    dataset = make(photographs / "hr", recipe="jpeg:100", scale=1, color="y")
+    for item in map(dataset.__getitem__, range(12)):
+        off, moved = ((gt - item["lq"]).abs().mean() for gt in (item["gt"], item["gt"].roll(1, 2)))
+        assert off < moved / 5
 
 
 def test_patches_lie_anywhere_within_jpegs_blocks(photographs):
@@ -128,7 +129,9 @@ def test_mean_and_std_are_of_both(photographs):
     plain = make(photographs / "hr", phase="val")[0]
     normal = make(photographs / "hr", phase="val", mean=[0.5, 0.4, 0.3], std=[0.5, 1.0, 2.0])[0]
     for key in ("gt", "lq"):
-        expected = (plain[key] - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor([0.5, 1, 2])[:, None, None]
+        expected = (plain[key] - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor([0.5, 1, 2])[
+            :, None, None
+        ]
         torch.testing.assert_close(normal[key], expected)
 
 

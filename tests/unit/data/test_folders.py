@@ -15,8 +15,8 @@ from PIL import Image
 
 from hat_arch.data.folders import downsample, meta_info, modcrop, sub_images
 from hat_arch.data.images import DataError, ImageError, encode, find, mod_crop
-from hat_arch.degradations.resize import imresize
 from hat_arch.data.sub_images import SubImages, sub_image_name
+from hat_arch.degradations.resize import imresize
 
 SIZES = {"a": (25, 31, 3), "b": (24, 36, 3), "deep/er/c.v2": (40, 22, 3), "grey": (30, 27)}
 HOW = SubImages(16, 9, 2)

@@ -17,8 +17,8 @@ from hat_arch.data.benchmark_sets import BENCHMARK_SETS, BenchmarkSet
 from hat_arch.data.folders import downsample, modcrop, sub_images
 from hat_arch.data.images import DataError, decode, encode, mod_crop
 from hat_arch.data.lmdb_store import to_key
-from hat_arch.degradations.resize import imresize
 from hat_arch.data.sub_images import SubImages
+from hat_arch.degradations.resize import imresize
 
 HOW = SubImages(24, 12, 0)
 SIZES = {"DIV2K/0001": (61, 50), "DIV2K/0002x4": (48, 75), "Flickr2K/000001": (36, 24), "Flickr2K/grey.v1": (40, 40)}

@@ -64,7 +64,9 @@ def test_sigma_and_beta_stay_in_their_ranges(drawn):
 
 @pytest.mark.parametrize(("size", "sigma"), [(7, 0.2), (13, 1.3), (21, 3.0)])
 def test_the_round_gaussian_is_basicsrs(size, sigma):
-    np.testing.assert_allclose(gaussian_kernel(size, sigma).values, bivariate_Gaussian(size, sigma, sigma, 0), atol=1e-7)
+    np.testing.assert_allclose(
+        gaussian_kernel(size, sigma).values, bivariate_Gaussian(size, sigma, sigma, 0), atol=1e-7
+    )
 
 
 def test_sinc_kernels_are_basicsrs_and_cut_off_within_their_range():
