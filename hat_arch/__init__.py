@@ -8,7 +8,13 @@ from .compat import importable
 
 importable.make_importable()
 
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY  # noqa: E402
+from basicsr.utils.registry import (  # noqa: E402
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+)
 
 from .archs.hat_arch import HAT  # noqa: E402
 from .archs.multi_task_arch import MultiTaskHAT  # noqa: E402
@@ -22,6 +28,7 @@ from .inference.upscaler import Upscaler  # noqa: E402
 from .training.gan_model import HATGANModel  # noqa: E402
 from .training.hat_model import HATModel  # noqa: E402
 from .training.losses import SpectralL1Loss  # noqa: E402
+from .training.metrics import calculate_psnrb  # noqa: E402
 from .training.multi_task_model import MultiTaskHATModel  # noqa: E402
 from .training.real_gan_model import RealHATGANModel  # noqa: E402
 from .training.real_mse_model import RealHATMSEModel  # noqa: E402
@@ -44,6 +51,7 @@ __all__ = [
     "SeededPairedDataset",
     "SpectralL1Loss",
     "Upscaler",
+    "calculate_psnrb",
     "hat",
     "hat_l",
     "hat_s",
@@ -54,6 +62,7 @@ for arch in (HAT, MultiTaskHAT):
 for model in (HATGANModel, HATModel, MultiTaskHATModel, RealHATGANModel, RealHATMSEModel):
     register(MODEL_REGISTRY, model)
 register(LOSS_REGISTRY, SpectralL1Loss)
+register(METRIC_REGISTRY, calculate_psnrb)
 for dataset in (
     BicubicLRDataset,
     DegradedImageDataset,

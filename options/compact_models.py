@@ -1,4 +1,4 @@
-"""Option files of the models in the package, ``hat-light-x4`` and ``hat-light-x2``, for ``generate.py``.
+"""Option files of the models in the package, such as ``hat-light-x4``, for ``generate.py``.
 
 They repeat how the models were made: `ITERATIONS` and `BATCH` are those of that training.
 """
@@ -6,6 +6,7 @@ They repeat how the models were made: `ITERATIONS` and `BATCH` are those of that
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from templates import (
     HEAD,
@@ -17,24 +18,25 @@ from templates import (
     datasets,
     network,
     weights_of,
+    yaml_value,
 )
 
-from hat_arch.paper.networks import network_options
+from hat_arch.paper.networks import RESTORERS, network_options
 
 FIRST, SECOND, OTHER_SCALE = "train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x2"
+DENOISING, DEBLOCKING = "hat-light-denoise-25", "hat-light-jpeg"
 ITERATIONS = {FIRST: 20_000, SECOND: 6_000, OTHER_SCALE: 10_000}
+ITERATIONS |= dict.fromkeys((f"train_{DENOISING}", f"train_{DEBLOCKING}"), 12_000)
 BATCH = 4
 TRAINING = """\
 {comment}{head}
 datasets:
   train:
     name: light
-    type: SeededPairedDataset
-    dataroot_gt: datasets/light/light_HR_sub.lmdb
-    dataroot_lq: datasets/light/light_bicx{scale}_sub.lmdb
+{data}\
     io_backend:
       type: lmdb
-    gt_size: {gt_size} # LR patches of 32x32
+    gt_size: {gt_size}
     use_hflip: true
     use_rot: true
     use_channel_permutation: true # two hundred photographs do not show all the colours that others have
@@ -44,7 +46,7 @@ datasets:
 
   val:
     name: held_out
-    type: BicubicLRDataset # makes the LR
+{held_out}\
     dataroot_gt: datasets/photos/val
     io_backend:
       type: disk
@@ -70,10 +72,7 @@ train:
     type: L1Loss
     loss_weight: 1.0
     reduction: mean
-  fft_opt:
-    type: SpectralL1Loss
-    loss_weight: 0.05
-    reduction: mean
+{spectral}\
 
 val:
   val_freq: 1000
@@ -83,8 +82,26 @@ logger:
   print_freq: 100
   save_checkpoint_freq: 500
   keep_last: 3
-  keep_best: [held_out/psnr]
+  keep_best: [held_out/{best}]
   use_tb_logger: true
+"""
+PAIRS = """\
+    type: SeededPairedDataset
+    dataroot_gt: datasets/light/light_HR_sub.lmdb
+    dataroot_lq: datasets/light/light_bicx{scale}_sub.lmdb
+"""
+BICUBIC = """\
+    type: BicubicLRDataset # makes the LR
+"""
+DEGRADED = """\
+    type: DegradedImageDataset # degrades on the fly
+    recipe: {recipe}
+"""
+SPECTRAL = """\
+  fft_opt:
+    type: SpectralL1Loss
+    loss_weight: 0.05
+    reduction: mean
 """
 CONSTANT = """\
     type: MultiStepLR # constant: it may be stopped at any time, and what comes next starts from the average
@@ -143,7 +160,11 @@ def training(name: str, scale: int, what: str, lr: str, start: str | None = None
         comment=commented([what, *DATA, *run]),
         head=HEAD.format(name=name, scale=scale),
         scale=scale,
-        gt_size=32 * scale,
+        data=PAIRS.format(scale=scale),
+        gt_size=f"{32 * scale} # LR patches of 32x32",
+        held_out=BICUBIC,
+        spectral=SPECTRAL,
+        best="psnr",
         batch=BATCH,
         network=network(network_options("HAT-light", scale)),
         path=path,
@@ -153,6 +174,74 @@ def training(name: str, scale: int, what: str, lr: str, start: str | None = None
         iterations=iterations,
         warmup=100 if start else 300,
         metrics=(METRICS + PSNR_RGB).format(scale=scale),
+    )
+
+
+def restoration(model: str, what: str, recipe: str, held_out: Any) -> tuple[str, str]:
+    """Name and text of the training option file of a model that keeps the size of images.
+
+    Args:
+        model: its name.
+        what: it removes, for the comment.
+        recipe: that degrades the training patches.
+        held_out: that degrades the photographs to validate on.
+    """
+    name = f"train_{model}"
+    iterations = ITERATIONS[name]
+    comment = [
+        f"HAT-light x1, of 1.0M parameters, which removes {what}: the model {model}.",
+        *DATA,
+        "Start, also on a machine without GPU:",
+        f"  basicsr train -opt {name}.yml",
+    ]
+    return name, TRAINING.format(
+        comment=commented(comment),
+        head=HEAD.format(name=name, scale=1),
+        data=DEGRADED.format(recipe=recipe) + "    dataroot_gt: datasets/light/light_HR_sub.lmdb\n",
+        gt_size=48,
+        held_out=DEGRADED.format(recipe=yaml_value(held_out)),
+        batch=BATCH,
+        network=network(RESTORERS["HAT-light color"]),
+        path=STARTS_FROM_NOTHING,
+        start="  begin_as_interpolation: true # so that it begins at what it is given\n",
+        lr="8e-4",
+        scheduler=COSINE.format(iterations=iterations),
+        iterations=iterations,
+        warmup=200,
+        spectral="",
+        best="psnr_rgb",
+        metrics=(METRICS + PSNR_RGB).format(scale=0),
+    )
+
+
+def restoration_test(model: str, what: str, recipes: dict[str, Any]) -> tuple[str, str]:
+    """Name and text of the option file that measures a model that keeps the size.
+
+    Args:
+        model: its name.
+        what: it removes, for the comment.
+        recipes: that degrade the photographs, by the ends of the data sets' names.
+    """
+    name, sections = f"test_{model}", []
+    images = (("Set5", "Set5/GTmod4"), ("Set14", "Set14/GTmod4"), ("held_out", "photos/val"))
+    for ending, recipe in recipes.items():
+        for one, folder in images:
+            section = DEGRADED.format(recipe=yaml_value(recipe)) + f"    dataroot_gt: datasets/{folder}\n"
+            head = f"  test_{len(sections) + 1}:\n    name: {one}{ending}\n"
+            sections.append(f"{head}{section}    io_backend:\n      type: disk\n")
+    comment = [
+        f"Measures {model}, which removes {what}, on Set5, Set14 and held-out photographs: PSNR and SSIM of luma, "
+        "PSNR of all colours, no border left out. Its numbers go into the model's card by: python "
+        f"experiments/models/evaluate.py {model}",
+        f"  basicsr test -opt {name}.yml",
+    ]
+    return name, TEST.format(
+        comment=commented(comment),
+        head=HEAD.format(name=name, scale=1),
+        datasets="\n".join(sections),
+        network=network(RESTORERS["HAT-light color"]),
+        weights=model,
+        val="  save_img: false\n" + (METRICS + PSNR_RGB).format(scale=0),
     )
 
 
@@ -184,3 +273,9 @@ def files() -> Iterator[tuple[str, str]]:
     what = "HAT-light x2, from the weights of x4, along a cosine: the model hat-light-x2."
     yield OTHER_SCALE, training(OTHER_SCALE, 2, what, "8e-4", SECOND, "false # x2 has another last convolution")
     yield from map(test, (4, 2))
+    noise, tested = "Gaussian noise of sigma 25", {"type": "noise", "sigma": 25, "seed": 0}
+    yield restoration(DENOISING, noise, "noise:25", tested)
+    yield restoration_test(DENOISING, noise, {"": tested})
+    jpeg = "the artefacts of JPEG of quality 10 to 40"
+    yield restoration(DEBLOCKING, jpeg, "jpeg:10-40", "jpeg:10")
+    yield restoration_test(DEBLOCKING, jpeg, {f"_q{quality}": f"jpeg:{quality}" for quality in (10, 20, 40)})

@@ -61,11 +61,11 @@ datasets:
 {data}\
     io_backend:
       type: lmdb
-    gt_size: {gt_size} # LR patches of 64x64
+    gt_size: {gt_size}{patches}
     use_hflip: true
     use_rot: true
     num_worker_per_gpu: 6
-    batch_size_per_gpu: 4
+    batch_size_per_gpu: {batch}
     dataset_enlarge_ratio: 1
     prefetch_mode: ~
 
@@ -201,6 +201,8 @@ def training(
         head=HEAD.format(name=name, scale=scale),
         data=data.format(scale=scale),
         gt_size=64 * scale,
+        patches=" # LR patches of 64x64",
+        batch=4,
         validation=datasets("val", validation, scale),
         network=network(network_g),
         path=path,
@@ -295,4 +297,6 @@ def yaml_value(value: Any) -> str:
     """A value as a person would write it in YAML."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(yaml_value, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {yaml_value(one)}' for key, one in value.items())}}}"
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hat_arch.cli import main as basicsr
+from hat_arch.config import shipped_options
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.files import sha256, write_file
 from hat_arch.utils.text_tables import aligned
@@ -26,13 +27,14 @@ from hat_arch.weights import named
 from hat_arch.weights.load import load
 
 HERE = Path(__file__).parent
+FILES = shipped_options.files()
 DIGITS = {"psnr": 2, "ssim": 4, "psnr_rgb": 2}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code of ``basicsr test``."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model", metavar="NAME", help="hat-light-x4 or hat-light-x2")
+    parser.add_argument("model", metavar="NAME", help="such as hat-light-x4")
     parser.add_argument("--curve", nargs="+", default=[], metavar="RUN", help="runs below tb_logger/, in their order")
     args = parser.parse_args(arguments)
     try:
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         card = file.with_suffix(".md")
         if not model.inside or not card.is_file():
             raise UserError(f"{args.model}: has no card {card}")
-        test = f"test_{args.model.replace('-', '_')}"
+        test = f"test_{args.model}" if f"test_{args.model}" in FILES else f"test_{args.model.replace('-', '_')}"
         if code := basicsr(["test", "-opt", test]):
             return code
         found = json.loads(Path("results", test, "results.json").read_text(encoding="utf-8"))
@@ -64,16 +66,16 @@ def facts(file: Path) -> str:
 
 
 def results(found: dict[str, Any]) -> str:
-    """The table of a card, from the ``results.json`` of a test: bicubic and the model on each data set."""
-    lines = []
+    """The table of a card, from the ``results.json`` of a test: bicubic, or the input, and the model on each set."""
+    lines, beside = [], "bicubic" if found["scale"] > 1 else "input"
     for one in found["datasets"]:
         columns = (
             " / ".join(f"{one['metrics'][name][column]:.{digits}f}" for name, digits in DIGITS.items())
-            for column in ("bicubic", "ours")
+            for column in (beside, "ours")
         )
         lines.append([one["name"], str(one["images"]), *columns])
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    header = ["PSNR of Y / SSIM / PSNR of RGB", "images", "bicubic", "the model"]
+    header = ["PSNR of Y / SSIM / PSNR of RGB", "images", beside, "the model"]
     return f"{aligned(header, lines, 'pipe')}\n\n{found['date'][:10]}, {found['device']}, {versions}."
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .exported import Places, Windows, crop_by_index
-from .layers import ChannelAttention, DropPath, Mlp, direct_upsampling, pad_to_multiple, upsampling
+from .layers import ChannelAttention, DropPath, Mlp, pad_to_multiple, reconstruction
 from .strips import add, is_exported, join, saves_memory, saving_memory, strips
 from .window_attention import CrossAttention, WindowAttention, overlap_size, relative_position_index, shift_masks
 
@@ -170,7 +170,11 @@ class HAT(nn.Module):
     """Hybrid Attention Transformer.
 
     Names and shapes of the weights are those of the official checkpoints. The defaults are the official
-    constructor's, but for ``upsampler``: there an empty one, with which its network returns the input.
+    constructor's, but for ``upsampler``: there an empty one, with which its network returns the input. Here that is the
+    network for restoration, of which the journal version says: the features, two convolutions, the output. It leaves
+    open what is between them and whether the image is added. Here that is as in super-resolution without its
+    upsampling, 64 channels and LeakyReLU, and the image is added: the network computes what is to change. The figure
+    shows no such addition; ``pixelshuffle`` at ``upscale: 1`` is the same layers without it.
 
     Args:
         img_size: side(s) in pixels for which ``ape`` has its embedding; if it does not exceed the window, windows
@@ -196,10 +200,11 @@ class HAT(nn.Module):
         patch_norm: normalises the features in front of the first RHAG.
         use_checkpoint: keeps no activations of the blocks in training but computes them again: less memory, a third
             more time, the same gradients.
-        upscale: 1, 2, 3, 4 or 8; with ``pixelshuffledirect`` any from 1.
+        upscale: 1, 2, 3, 4 or 8; with ``pixelshuffledirect`` any from 1; without upsampler 1.
         img_range: factor on the image, values 0 to 1, inside the network.
-        upsampler: ``pixelshuffle`` (paper), or ``pixelshuffledirect``: one convolution and one pixel shuffle, as in
-            SwinIR-light, which leave a small network nearly all of its weights for the body.
+        upsampler: ``pixelshuffle`` (paper); ``pixelshuffledirect``: one convolution and one pixel shuffle, as in
+            SwinIR-light, which leave a small network nearly all of its weights for the body; or empty, for restoration
+            (denoising, JPEG artefacts): two convolutions, whose output is added to the image.
         resi_connection: the layer before a residual connection's sum, ``1conv`` or ``identity``.
         use_cab, use_ocab, use_channel_attention: the paper's ablations; False leaves that part out.
 
@@ -241,8 +246,6 @@ class HAT(nn.Module):
         super().__init__()
         if len(depths) != len(num_heads):
             raise ValueError(f"depths has {len(depths)} entries and num_heads {len(num_heads)}; one each per group")
-        if upsampler not in ("pixelshuffle", "pixelshuffledirect"):
-            raise ValueError(f"upsampler is {upsampler!r}; it may be 'pixelshuffle' or 'pixelshuffledirect'")
         for name, value, low, high, used in (
             ("in_chans", in_chans, 1, math.inf, True),
             ("embed_dim", embed_dim, 1, math.inf, True),
@@ -294,12 +297,9 @@ class HAT(nn.Module):
         self.norm = norm_layer(embed_dim)
         self.conv_after_body = residual_conv(embed_dim, resi_connection)
 
-        direct, num_feat = upsampler == "pixelshuffledirect", 64
-        self.conv_before_upsample: nn.Module = nn.Identity()
-        if not direct:
-            self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, num_feat, 3, 1, 1), nn.LeakyReLU())
-        self.upsample = direct_upsampling(upscale, embed_dim, in_chans) if direct else upsampling(upscale, num_feat)
-        self.conv_last: nn.Module = nn.Identity() if direct else nn.Conv2d(num_feat, in_chans, 3, 1, 1)
+        tail = reconstruction(upsampler, upscale, embed_dim, in_chans)
+        self.conv_before_upsample, self.upsample, self.conv_last = tail
+        self.adds_image = not upsampler
         self.reconstruction_as_built = self._reconstruction()
         self.apply(self._init_weights)
         if self.absolute_pos_embed is not None:
@@ -318,17 +318,17 @@ class HAT(nn.Module):
 
     @saving_memory
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarges images.
+        """Enlarges images, or restores them.
 
         Args:
-            x: ``(B, in_chans, H, W)``, values 0 to 1, any H and W from 1.
+            x: ``(B, in_chans, H, W)``, values 0 to 1 (noise may be beyond), any H and W from 1.
 
         Returns:
             ``(B, in_chans, H · upscale, W · upscale)``, not clamped.
         """
         if x.dim() != 4 or (not torch.jit.is_tracing() and x.shape[1] != self.in_chans):  # a tracer's sizes are tensors
             raise ValueError(f"expected (B, {self.in_chans}, H, W), got {tuple(x.shape)}")
-        h, w = x.shape[-2:]
+        image, (h, w) = x, x.shape[-2:]
         x = pad_to_multiple(x, self.window_size)
         if not is_exported():
             x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels last
@@ -336,9 +336,11 @@ class HAT(nn.Module):
         x = (x - mean) * self.img_range
         x = self.conv_first(x)
         x = add(x, self.conv_after_body(self.forward_features(x)))
-        x = self.reconstruct(x) / self.img_range + mean
+        x = self.reconstruct(x) / self.img_range
+        x = x if self.adds_image else x + mean
         h, w = h * self.upscale, w * self.upscale
-        return crop_by_index(x, h, w) if is_exported() else x[..., :h, :w]
+        x = crop_by_index(x, h, w) if is_exported() else x[..., :h, :w]
+        return image + x if self.adds_image else x
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The groups: ``(B, C, H, W)`` to the same, H and W multiples of the window size."""

@@ -14,15 +14,20 @@ from .hat_arch import HAT
 
 @torch.no_grad()
 def begin_as_interpolation(net: nn.Module) -> None:
-    """Sets weights of a HAT with ``upsampler: pixelshuffledirect`` so that it returns its input, interpolated.
+    """Sets weights of a compact HAT so that it returns its input, interpolated, or of one without upsampler, as it is.
 
-    ``in_chans`` features carry the image from ``conv_first`` past all groups to the last convolution, which takes them
-    alone; the others, and the groups, keep their random weights, and the first steps begin to use them.
+    With ``upsampler: pixelshuffledirect``, ``in_chans`` features carry the image from ``conv_first`` past all groups to
+    the last convolution, which takes them alone. Without upsampler, where the image itself is added, the last
+    convolution is zero. All other weights stay random, and the first steps begin to use them.
 
     Raises:
         ValueError: it is another network.
     """
-    needed = "needs a HAT with upsampler: pixelshuffledirect and resi_connection: 1conv"
+    needed = "needs a HAT with upsampler: '', or with pixelshuffledirect and resi_connection: 1conv"
+    if isinstance(net, HAT) and net.adds_image and isinstance(net.conv_last, nn.Sequential):
+        for weight in net.conv_last[-1].parameters():
+            weight.zero_()
+        return
     if not isinstance(net, HAT) or not isinstance(net.conv_last, nn.Identity):
         raise ValueError(needed)
     last, after = next(net.upsample.children()), net.conv_after_body

@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from .exported import pad_by_index
 from .strips import is_exported, join, saves_memory, strips
 
+UPSAMPLERS = ("pixelshuffle", "pixelshuffledirect", "")
+NUM_FEAT = 64  # channels between the two last convolutions
+
 
 class Mlp(nn.Module):
     """Two linear layers with a GELU between."""
@@ -65,6 +68,24 @@ class DropPath(nn.Module):
             return x
         keep = x.new_empty(x.shape[0], *[1] * (x.dim() - 1)).bernoulli_(1 - self.rate)
         return x * keep.div_(1 - self.rate)
+
+
+def reconstruction(upsampler: str, scale: int, dim: int, channels: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """What makes images of ``dim`` features: the layers before, in and after the upsampling, by `HAT`'s ``upsampler``.
+
+    Raises:
+        ValueError: another upsampler, or a scale that it does not make.
+    """
+    if upsampler not in UPSAMPLERS:
+        raise ValueError(f"upsampler is {upsampler!r}; it may be {', '.join(map(repr, UPSAMPLERS))}")
+    if upsampler == "pixelshuffledirect":
+        return nn.Identity(), direct_upsampling(scale, dim, channels), nn.Identity()
+    if upsampler == "" and scale != 1:
+        raise ValueError(f"upscale is {scale}; with upsampler '', which keeps the size, it may be 1")
+    before = nn.Sequential(nn.Conv2d(dim, NUM_FEAT, 3, 1, 1), nn.LeakyReLU())
+    upsample = upsampling(scale, NUM_FEAT) if upsampler else nn.Identity()
+    last = nn.Conv2d(NUM_FEAT, channels, 3, 1, 1)
+    return (before, upsample, last) if upsampler else (nn.Identity(), upsample, nn.Sequential(*before, last))
 
 
 def upsampling(scale: int, num_feat: int) -> nn.Sequential:

@@ -39,3 +39,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Arguments of `HAT` at ×4; HAT-light, of 1.0M parameters, is not of the paper: the models in the package are such."""
+
+RESTORATION: dict[str, Any] = {"upscale": 1, "upsampler": ""}
+"""What differs in the arguments of a `HAT` that removes noise or artefacts and keeps the size."""

@@ -95,7 +95,8 @@ def tell(args: argparse.Namespace) -> int:
         return 0
     print(f"{key} is a HAT:")
     for name, value in arguments.items():
-        print(f"  {name}: {list(value) if isinstance(value, tuple) else value}")
+        shown = list(value) if isinstance(value, tuple) else value
+        print(f"  {name}: {'none' if shown == '' else shown}")
     return 0
 
 

@@ -16,7 +16,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "report",
         help="training curves and a comparison picture of a run",
-        description="Reads experiments/NAME and draws comparison.png (LR, bicubic, ours, GT; of a fine-tuned "
+        description="Reads experiments/NAME and draws comparison.png (LR, bicubic, ours, GT; at scale 1 the input in "
+        "place of the first two; of a fine-tuned "
         "network also what it started from) and curves.png there.",
     )
     parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file the run was trained with")
@@ -60,8 +61,9 @@ def run(args: argparse.Namespace) -> int:
     picture, curves = folder / "comparison.png", folder / "curves.png"
     report.draw_comparison(comparisons, picture)
     print(picture)
-    baseline = {"psnr": mean[report.BICUBIC].y, "psnr_rgb": mean[report.BICUBIC].rgb}
-    if report.draw_curves(Path("tb_logger") / opt["name"], baseline, curves):
+    label = next(iter(mean))
+    beside = {"psnr": mean[label].y, "psnr_rgb": mean[label].rgb}
+    if report.draw_curves(Path("tb_logger") / opt["name"], beside, curves, label):
         print(curves)
     else:
         print("no curves: the run has no TensorBoard log (logger: use_tb_logger: true)")

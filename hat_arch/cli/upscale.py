@@ -25,15 +25,16 @@ PIXELS = 178_956_970  # as many as Pillow allows
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "upscale",
-        help="enlarge images, folders of images, animations",
+        help="enlarge images, folders of images, animations, or clean them",
         usage="%(prog)s INPUT [INPUT …] [OUT | -o OUT] [options]",
         description="Enlarges images with all that they hold: 8 or 16 bits, grey, alpha, frames and pages, colour "
         "profile, EXIF, XMP, resolution. With -o, all that is named before is enlarged. Without it, the last of "
-        "several names is the output, as in cp; a single input is enlarged beside itself, as NAME_x4.png. Stop it at "
-        "any time: the same command goes on where it stopped. An image that cannot be used is named, the others are "
-        "done, and the exit code is 1.",
+        "several names is the output, as in cp; a single input is enlarged beside itself, as NAME_x4.png. A model that "
+        "removes noise or artefacts (x1) keeps the size, and makes NAME_restored.png. Stop it at any time: the same "
+        "command goes on where it stopped. An image that cannot be used is named, the others are done, and the exit "
+        "code is 1.",
         epilog="basicsr upscale photo.jpg; basicsr upscale photos/ large/ --model hat-light-x2; "
-        "basicsr upscale *.png -o large/ --format webp",
+        "basicsr upscale *.png -o large/ --format webp; basicsr upscale noisy.png --model hat-light-denoise-25",
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="image, folder with folders in it, pattern, or - for standard input")
@@ -101,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     pictures.limit_pixels(args.max_pixels or None)
     formats.check_quality(args.format or (out and formats.format_of(Path(out))), args.quality)
     model, scale = _load(args)
-    plan = sources.plan(inputs, out, args.format, args.suffix, f"_x{scale:g}")
+    beside = "_restored" if model.scale == 1 else f"_x{scale:g}"
+    plan = sources.plan(inputs, out, args.format, args.suffix, beside)
     for line in plan.bad:
         files.say(line)
     if plan.passed_over:
@@ -131,7 +133,8 @@ def run(args: argparse.Namespace) -> int:
     images = "image" if outcome.written == 1 else "images"
     how = f" by {model.name}, ×{model.scale}, and resized" if wish.scale else ""
     streams = any(job.standard_output for job in plan.jobs)
-    line = f"{outcome.written:,} {images} upscaled ×{scale:g}{how} to {plan.out}{there}"
+    done = f"restored by {model.name}" if model.scale == 1 else f"upscaled ×{scale:g}{how}"
+    line = f"{outcome.written:,} {images} {done} to {plan.out}{there}"
     print(line, file=sys.stderr if streams else sys.stdout)
     bad = len(outcome.bad) + len(plan.bad)
     if bad:
@@ -171,6 +174,11 @@ def _load(args: argparse.Namespace) -> tuple[Loaded, float]:
     else:
         model = load_mixed(name, args.denoise)
     wanted = args.scale or (model.scale if args.model else DEFAULT_SCALE)
+    if model.scale == 1 and wanted != 1:
+        raise UserError(
+            f"--scale {wanted:g}: {model.name} is x1, it cleans and keeps the size; leave --scale out, then enlarge "
+            "what it has made by another model"
+        )
     return model, wanted
 
 

@@ -1,4 +1,4 @@
-"""Puts classes into BasicSR's registries, each once, and builds networks from them."""
+"""Puts classes and functions into BasicSR's registries, each once, and builds networks from them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from basicsr.utils.registry import ARCH_REGISTRY, Registry
 from torch import nn
 
 
-def register(registry: Registry, cls: type) -> None:
-    """Registers ``cls`` under its name; again, if its module is imported again.
+def register(registry: Registry, cls: Any) -> None:
+    """Registers ``cls``, a class or a function, under its name; again, if its module is imported again.
 
     Raises:
         ImportError: another package has registered another class under that name.

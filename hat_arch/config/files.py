@@ -15,6 +15,7 @@ from ..utils.files import from_home
 from ..utils.image_list import misread_by_basicsr, read_list
 from ..weights import named
 from ..weights.files import LEAST, WeightsError, choose_to_start_from, fitting, read_weights
+from ..weights.load import another_task
 from .keys import networks
 from .problems import Key, Problems
 from .reading import Options
@@ -214,4 +215,5 @@ def _check_weights(network: nn.Module, letter: str, paths: Options, problems: Pr
     remedy = "give the arguments that it was trained with"
     if enough:
         remedy += f", or set strict_load_{letter}: false to take what fits"
-    problems.add(key, f"'{file}' does not fit network_{letter}: {'; '.join(fit.lines())}; {remedy}")
+    why = [*another_task(weights, network), *fit.lines()]
+    problems.add(key, f"'{file}' does not fit network_{letter}: {'; '.join(why)}; {remedy}")

@@ -170,7 +170,7 @@ class Train(Section):
     """Whether images and weights are kept in the channels-last memory format."""
     begin_as_interpolation: bool | None = None
     """Whether a network that starts from no weights starts as an interpolation, with the right colours; for HAT with
-    ``upsampler: pixelshuffledirect``."""
+    ``upsampler: pixelshuffledirect``, or ``""``, which then starts by returning its input."""
     clip_grad_norm: Number | None = None
     """Largest norm of the gradient; a larger gradient is scaled down to it."""
     fft_opt: dict[str, Any] | None = None

@@ -10,7 +10,12 @@ import yaml
 
 from ..utils.errors import UserError
 
-FOLDERS = {"ablations": "Ablations", "other_networks": "Other networks", "models": "Models in the package"}
+FOLDERS = {
+    "ablations": "Ablations",
+    "other_networks": "Other networks",
+    "models": "Models in the package",
+    "restoration": "Restoration",
+}
 """Folder below ``options/`` → what its files are for."""
 PURPOSES = ("Train from scratch", "Pre-train on ImageNet", "Fine-tune", "Test", *FOLDERS.values())
 

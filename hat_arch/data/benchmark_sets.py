@@ -47,13 +47,27 @@ class BenchmarkSet:
         return ""
 
 
+URBAN100 = BenchmarkSet("Urban100", "urban100", 100, 700)
 BENCHMARK_SETS = (
     BenchmarkSet("Set5", "Set5", 5, 200),
     BenchmarkSet("Set14", "Set14", 14, 200),
     BenchmarkSet("BSD100", "BSDS100", 100, 400, ("b100",)),
-    BenchmarkSet("Urban100", "urban100", 100, 700),
+    URBAN100,
     BenchmarkSet("Manga109", "manga109", 109, 800),
 )
+"""Of super-resolution."""
+RESTORATION_SETS = (
+    BenchmarkSet("Set12", "Set12", 12),
+    BenchmarkSet("BSD68", "BSD68", 68),
+    BenchmarkSet("CBSD68", "CBSD68", 68),
+    BenchmarkSet("Kodak24", "Kodak24", 24, 0, ("kodak",)),
+    BenchmarkSet("McMaster", "McMaster", 18, 0, ("mcm",)),
+    BenchmarkSet("Classic5", "Classic5", 5),
+    BenchmarkSet("LIVE1", "LIVE1", 29),
+    URBAN100,
+)
+"""Of denoising and the removal of JPEG's artefacts: whole images, from which the degraded ones are made."""
+ALL_SETS = tuple(dict.fromkeys((*BENCHMARK_SETS, *RESTORATION_SETS)))
 
 HR_FOLDERS = ("HR", "GT", "original", "GTmod12")
 """Where published copies of a set keep its images, below its folder."""

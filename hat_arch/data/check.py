@@ -13,7 +13,7 @@ from pathlib import Path
 import lmdb
 
 from ..utils.files import digest
-from .benchmark_sets import BENCHMARK_SETS
+from .benchmark_sets import ALL_SETS
 from .images import DataError, ImageError, find, lq_name, read_bytes, verify
 from .lmdb_store import CHECKSUMS, META, read_records, require_whole, to_name
 from .parallel import map_images
@@ -167,7 +167,7 @@ def _check_count(found: Contents) -> None:
             found.notes.append(f"{root}: {there}; DF2K has {DF2K_SOURCES:,} (DIV2K 800, Flickr2K 2,650)")
         elif count != DF2K_SUB_IMAGES:
             found.problems.append(f"{root}: has {count:,} sub-images; DF2K has {DF2K_SUB_IMAGES:,}")
-    for benchmark in BENCHMARK_SETS:
+    for benchmark in ALL_SETS:
         if root.parent.name == benchmark.folder:
             sizes = found.sizes.values() if root.name.upper().startswith(("GT", "HR")) else ()
             if complaint := benchmark.complaint(count, sizes):

@@ -31,7 +31,7 @@ def to_network(frame: Frame, channels: int, name: str) -> Tensor:
     """
     grey = frame.pixels.ndim == 2
     if channels == 1 and not grey:
-        raise ImageError(f"{name}: has colours, and the network is for grey images")
+        raise ImageError(f"{name}: has colours, and the network is for grey images; make it grey, or name another")
     pixels = frame.pixels[..., None] if grey else frame.pixels
     if frame.alpha is not None:
         white = np.iinfo(frame.alpha.dtype).max

@@ -21,9 +21,10 @@ GAP, RED = 8, (230, 30, 30)
 def compare(job: Job) -> Path:
     """Writes ``NAME_compare.png`` beside an output: bicubic to the left, the output to the right, a detail below.
 
-    The detail is where the two differ most.
+    Where the size is kept, the image itself is to the left. The detail is where the two differ most.
     """
     before, after = _rgb(job.source), _rgb(job.target)
+    titles = ("before", "after") if before.size == after.size else ("bicubic", "upscaled")
     bicubic = before.resize(after.size, PillowImage.Resampling.BICUBIC)
     box = _busiest(bicubic, after)
     views = []
@@ -41,7 +42,7 @@ def compare(job: Job) -> Path:
         left = i * (view.width + GAP)
         sheet.paste(view, (left, 16))
         sheet.paste(detail, (left, 16 + view.height + GAP))
-        ImageDraw.Draw(sheet).text((left + 4, 2), ("bicubic", "upscaled")[i], fill="black")
+        ImageDraw.Draw(sheet).text((left + 4, 2), titles[i], fill="black")
     target = job.target.with_name(f"{job.target.stem}_compare.png")
     data = io.BytesIO()
     sheet.save(data, "PNG")

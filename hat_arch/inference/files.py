@@ -112,7 +112,7 @@ class _Run:
         terminal = sys.stderr.isatty()
         self.bar = tqdm(
             total=sum(job.pixels for job in todo),
-            desc="upscale",
+            desc="upscale" if scale > 1 else "restore",
             unit="px",
             unit_scale=True,
             dynamic_ncols=terminal,

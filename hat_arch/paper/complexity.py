@@ -92,7 +92,8 @@ def _count(options_json: str, size: int, scale: int) -> Cost:
     options: Options = json.loads(options_json)
     with heads_as_defined():
         net = build(options).eval().to("meta")
-        image = pad_to_multiple(torch.empty(1, 3, size, size, device="meta"), options.get("window_size", 1))
+        channels = int(options.get("in_chans") or options.get("num_in_ch") or 3)
+        image = pad_to_multiple(torch.empty(1, channels, size, size, device="meta"), options.get("window_size", 1))
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             sr = net(image)
     if sr.shape[-1] != image.shape[-1] * scale:

@@ -1,7 +1,8 @@
 """Fills our side of a table: every cell whose weights and images are there, by the papers' protocol.
 
-LR images are 8 bits, MATLAB's bicubic; images go through a network whole, in fp32; its output is clamped and rounded to
-8 bits; PSNR and SSIM are of luma, without as many border pixels as the scale (``evaluation_protocol`` in tables.yml).
+LR images are 8 bits, MATLAB's bicubic, or as the table's `Protocol` says; images go through a network whole, in fp32;
+its output is clamped and rounded to 8 bits; PSNR and SSIM are of luma, without as many border pixels as the scale
+(``evaluation_protocol`` in tables.yml); of restored images, of all channels and pixels.
 The scores of an image are written to the cache once they are known, so that work that was stopped goes on.
 """
 
@@ -23,19 +24,19 @@ from torch import nn
 from tqdm import tqdm
 
 from ..data.images import DataError, ImageError, read_bytes
-from ..degradations.resize import imresize
 from ..utils.errors import UserError
 from ..utils.files import checksum, digest, write_file
 from ..weights.files import WeightsError
 from ..weights.load import load_network
 from . import trained_networks
-from .evaluation_images import ImageFiles, MissingError, find_images, read_images
+from .evaluation_images import ImageFiles, MissingError, find_images
 from .metrics import MetricError, measure, unavailable
 from .networks import Options, scale_of
-from .tables import BICUBIC, Scores, Table
+from .protocols import Protocol
+from .tables import Scores, Table
 from .trained_networks import Enlarge, NetworkError, TrainedNetwork, naming_failures
 
-BICUBIC_COST = 2**14  # bytes of weights that would cost as much
+BASELINE_COST = 2**14  # bytes of weights that would cost as much
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Method:
-    """What fills a row of a table at one scale."""
+    """What fills a row of a table at one of its levels."""
 
     label: str
     scale: int
+    """By which it enlarges."""
     identity: str
     """Changes whenever the output may: a part of the key of cached scores."""
     cost: int
@@ -72,6 +74,7 @@ class Measurement:
     """One image that one method is measured on."""
 
     method: Method
+    protocol: Protocol
     set_name: str
     files: ImageFiles
     cached: Path
@@ -82,7 +85,7 @@ class Measurement:
     """By metric; None until it is measured."""
 
     def __str__(self) -> str:
-        return f"{self.method.label} ×{self.method.scale} {self.set_name}/{self.files.name}"
+        return f"{self.method.label} {self.protocol.title} {self.set_name}/{self.files.name}"
 
 
 @dataclass
@@ -92,7 +95,7 @@ class Results:
     images: list[Measurement] = field(default_factory=list)
     """Those with scores."""
     cells: dict[tuple[int, str], Scores] = field(default_factory=dict)
-    """Scale and row → means over a set, of the sets of which every image was measured."""
+    """Level and row → means over a set, of the sets of which every image was measured."""
     missing: list[str] = field(default_factory=list)
     """Files that would fill more cells."""
     problems: list[str] = field(default_factory=list)
@@ -136,77 +139,91 @@ def _sources(network: nn.Module, plugins: Sequence[str]) -> list[str]:
 
 
 def evaluate(table: Table, scales: Sequence[int], extra: Sequence[Method], settings: Settings) -> Results:
-    """Measures all that can be measured, or takes it from the cache: bicubic, the table's rows, and ``extra``."""
+    """Measures all that can be measured, or takes it from the cache.
+
+    At each of the table's levels in ``scales`` that is bicubic or the degraded input, the table's rows, and ``extra``.
+    """
     results = Results()
     reasons = {name: unavailable(name) for name in table.metrics}
     results.missing += [reason for reason in reasons.values() if reason]
     metrics = [name for name, reason in reasons.items() if not reason]
     planned: list[Measurement] = []
-    for scale in scales:
-        methods = _methods(table, scale, extra, settings, results)
-        planned += _plan(table, scale, methods, metrics, settings, results)
+    for protocol in map(table.protocol, scales):
+        methods = _methods(table, protocol, extra, settings, results)
+        planned += _plan(table, protocol, methods, metrics, settings, results)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # of matrix products, TF32 is off by default
         _run(planned, metrics, results)
     results.problems = list(dict.fromkeys(results.problems))
     results.images = [one for one in planned if one.scores]
-    for (method, set_name), group in groupby(planned, key=lambda one: (one.method, one.set_name)):
+    for (level, method, set_name), group in groupby(
+        planned, key=lambda one: (one.protocol.level, one.method, one.set_name)
+    ):
         images = [*group]
         scores = [one.scores for one in images if one.scores]
         if len(scores) == len(images):
             means = {metric: float(np.mean([score[metric] for score in scores])) for metric in metrics}
-            results.cells.setdefault((method.scale, method.label), {})[set_name] = means
+            results.cells.setdefault((level, method.label), {})[set_name] = means
     return results
 
 
-def _methods(table: Table, scale: int, extra: Sequence[Method], settings: Settings, results: Results) -> list[Method]:
-    """Bicubic, the table's rows whose weights are there, and ``extra``; what is missing is noted."""
-    labels = {BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra)}
+def _methods(
+    table: Table, protocol: Protocol, extra: Sequence[Method], settings: Settings, results: Results
+) -> list[Method]:
+    """The baseline, the table's rows whose weights are there, and ``extra``; what is missing is noted."""
+    level, scale = protocol.level, protocol.scale
+    labels = {table.baseline, *(row.label for row in table.rows), *(method.label for method in extra)}
     wanted = labels & settings.only or labels
-    methods = [Method(BICUBIC, scale, "MATLAB bicubic", BICUBIC_COST, lambda: partial(imresize, scale=scale))]
+    identity = "as it is" if table.recipe else "MATLAB bicubic"
+    methods = [Method(table.baseline, scale, identity, BASELINE_COST, protocol.plain)]
     methods += [method for method in extra if method.scale == scale]
     for row in table.rows:
         if row.network is None or row.label not in wanted:
             continue
-        candidates = row.weights(scale, settings.weights)
+        candidates = row.weights(level, settings.weights)
         weights = next((path for path in candidates if path.is_file()), None)
         if weights:
             methods.append(released(row.label, row.options(scale), weights, settings))
-        elif scale in row.files or table.paper(row, scale):
-            results.missing.append(f"{row.label} ×{scale}: weights {', or '.join(map(str, candidates))}")
+        elif candidates and (level in row.files or table.recipe or table.paper(row, level)):
+            results.missing.append(f"{row.label} {protocol.title}: weights {', or '.join(map(str, candidates))}")
     return [method for method in methods if method.label in wanted]
 
 
 def _plan(
-    table: Table, scale: int, methods: Sequence[Method], metrics: Sequence[str], settings: Settings, results: Results
+    table: Table,
+    protocol: Protocol,
+    methods: Sequence[Method],
+    metrics: Sequence[str],
+    settings: Settings,
+    results: Results,
 ) -> Iterator[Measurement]:
-    """What is to be measured at one scale, method by method."""
+    """What is to be measured at one level, method by method."""
     sets = [name for name in table.all_sets if name in (settings.only & {*table.all_sets} or table.all_sets)]
-    images = {name: _images(table, name, scale, settings, results) for name in (sets if methods else ())}
+    images = {name: _images(table, name, protocol, settings, results) for name in (sets if methods else ())}
     for method in methods:
-        tile = None if method.label == BICUBIC else settings.tile
+        tile = None if method.label == table.baseline else settings.tile
         for name, found in images.items():
             for files, checksums, size in found:
-                key = json.dumps([version("hat-arch"), method.identity, checksums, scale, tile, metrics])
+                key = json.dumps([version("hat-arch"), method.identity, checksums, protocol.key, tile, metrics])
                 cached = settings.cache / f"{digest(key.encode())}.json"
-                cost = method.cost * size // scale**2
-                yield Measurement(method, name, files, cached, cost, _read(cached, metrics))
+                cost = method.cost * size // protocol.scale**2
+                yield Measurement(method, protocol, name, files, cached, cost, _read(cached, metrics))
 
 
 def _images(
-    table: Table, set_name: str, scale: int, settings: Settings, results: Results
+    table: Table, set_name: str, protocol: Protocol, settings: Settings, results: Results
 ) -> list[tuple[ImageFiles, str, int]]:
     """Files, checksums and bytes of each image of a set; none, and a note, if it cannot be used."""
     try:
-        found = find_images(settings.data, set_name, scale, table.lr_folder, table.bicubic_lr)
+        found = find_images(settings.data, set_name, protocol.scale, table.lr_folder, table.bicubic_lr)
         return [
             (files, "".join(digest(read_bytes(file)) for file in (files.gt, files.lr) if file), files.gt.stat().st_size)
             for files in found
         ]
     except MissingError as error:
         if set_name in table.sets:
-            results.missing.append(f"{set_name} ×{scale}: {error}")
+            results.missing.append(f"{set_name} {protocol.title}: {error}")
     except DataError as error:
-        results.problems.append(f"{set_name} ×{scale}: {error}")
+        results.problems.append(f"{set_name} {protocol.title}: {error}")
     return []
 
 
@@ -239,7 +256,7 @@ def _run(planned: Sequence[Measurement], metrics: Sequence[str], results: Result
                     enlarge = enlarge or method.build()
                     _measure(one, enlarge, metrics)
                 except (ImageError, MetricError) as error:  # the same for all methods
-                    results.problems.append(f"{one.set_name}/{one.files.name} ×{method.scale}: {error}")
+                    results.problems.append(f"{one.set_name}/{one.files.name} {one.protocol.title}: {error}")
                 except (NetworkError, WeightsError) as error:
                     results.problems.append(str(error))
                     break
@@ -247,9 +264,9 @@ def _run(planned: Sequence[Measurement], metrics: Sequence[str], results: Result
 
 
 def _measure(one: Measurement, enlarge: Enlarge, metrics: Sequence[str]) -> None:
-    gt, lr = read_images(one.files, one.method.scale)
+    gt, lr = one.protocol.read(one.files)
     with naming_failures(str(one), "--tile auto takes less memory, and changes the numbers"):
         sr = enlarge(lr)
-    one.scores = measure(sr, gt, one.method.scale, metrics)
-    content = {"row": one.method.label, "set": one.set_name, "image": one.files.name, "scale": one.method.scale}
+    one.scores = measure(sr, gt, one.protocol.border, metrics)
+    content = {"row": one.method.label, "set": one.set_name, "image": one.files.name, "scale": one.protocol.level}
     write_file(one.cached, json.dumps({**content, "scores": one.scores}, ensure_ascii=False).encode(), durable=True)

@@ -17,7 +17,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from ..data import images
-from ..data.benchmark_sets import BENCHMARK_SETS, HR_FOLDERS, BenchmarkSet
+from ..data.benchmark_sets import ALL_SETS, HR_FOLDERS, BenchmarkSet
 from ..data.images import DataError, ImageError, mod_crop
 from ..degradations.resize import imresize
 
@@ -45,7 +45,8 @@ def find_images(
 ) -> list[ImageFiles]:
     """The images of a set at a scale, sorted by name.
 
-    Ground truth is looked for in ``GTmod{scale}``, then in `HR_FOLDERS`, then in the set's folder itself.
+    Ground truth is looked for in ``GTmod{scale}`` (unless the scale is 1), then in `HR_FOLDERS`, then in the set's
+    folder itself.
 
     Args:
         root: folder of the sets, such as ``datasets``.
@@ -58,12 +59,12 @@ def find_images(
         MissingError: no such set.
         DataError: it has another number of images than it should, an image in one folder alone, or two of one name.
     """
-    known = next((one for one in BENCHMARK_SETS if one.name == set_name), BenchmarkSet(set_name, set_name, 0))
+    known = next((one for one in ALL_SETS if one.name == set_name), BenchmarkSet(set_name, set_name, 0))
     folders = sorted(root.iterdir()) if root.is_dir() else []
     folder = next((one for one in folders if one.is_dir() and one.name.lower() in known.folder_names), None)
     if folder is None:
         raise MissingError(f"{root / known.folder}: no such folder")
-    choices = [f"GTmod{scale}", *HR_FOLDERS]
+    choices = [*([f"GTmod{scale}"] if scale > 1 else []), *HR_FOLDERS]
     gt_folder = next((folder / choice for choice in choices if (folder / choice).is_dir()), folder)
     gts = _by_name(gt_folder, recursive=gt_folder is not folder)
     if not gts:

@@ -1,4 +1,4 @@
-"""Image quality as the papers measure it. Images are uint8 ``(H, W, 3)`` BGR, values 0..255.
+"""Image quality as the papers measure it. Images are uint8 ``(H, W, 3)`` BGR, or ``(H, W)`` grey, values 0..255.
 
 PSNR, SSIM and NIQE are BasicSR's, LPIPS and DISTS those of pyiqa, which is an extra.
 """
@@ -18,6 +18,7 @@ from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..training.metrics import calculate_psnrb
 from ..utils.errors import UserError
 
 Image = NDArray[np.uint8]
@@ -38,6 +39,18 @@ def psnr(image: Image, gt: Image, crop_border: int) -> float:
     """
     _require_comparable(image, gt, crop_border)
     return float(calculate_psnr(image, gt, crop_border=crop_border, test_y_channel=True))
+
+
+def psnr_rgb(image: Image, gt: Image, crop_border: int) -> float:
+    """Peak signal-to-noise ratio over all channels in dB; arguments and errors as of `psnr`."""
+    _require_comparable(image, gt, crop_border)
+    return float(calculate_psnr(image, gt, crop_border=crop_border))
+
+
+def psnrb(image: Image, gt: Image, crop_border: int) -> float:
+    """`calculate_psnrb` of luma; arguments and errors as of `psnr`."""
+    _require_comparable(image, gt, crop_border)
+    return calculate_psnrb(image, gt, crop_border, test_y_channel=True)
 
 
 def ssim(image: Image, gt: Image, crop_border: int) -> float:
@@ -107,6 +120,8 @@ def unavailable(name: str) -> str | None:
 
 METRICS: dict[str, Callable[[Image, Image, int], float]] = {
     "psnr": psnr,
+    "psnr_rgb": psnr_rgb,
+    "psnrb": psnrb,
     "ssim": ssim,
     "lpips": lambda image, gt, crop: perceptual_distance("lpips", image, gt),
     "dists": lambda image, gt, crop: perceptual_distance("dists", image, gt),

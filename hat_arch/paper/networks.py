@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..archs.presets import PRESETS
+from ..archs.presets import PRESETS, RESTORATION
 
 Options = dict[str, Any]
 
@@ -47,6 +47,13 @@ NETWORKS: dict[str, Options] = {
     "MSRResNet": {"type": "MSRResNet", **_CNN, "num_feat": 64, "num_block": 16, "upscale": 4},
 }
 """``network_g`` at ×4 by the papers' names: the settings of the papers that introduced them."""
+
+RESTORERS: dict[str, Options] = {
+    "HAT gray": {**HAT, **RESTORATION, "in_chans": 1},
+    "HAT color": {**HAT, **RESTORATION},
+    "HAT-light color": {**NETWORKS["HAT-light"], **RESTORATION},
+}
+"""``network_g`` of networks that remove noise and JPEG's artefacts, of grey images and of colours."""
 
 
 @dataclass(frozen=True)

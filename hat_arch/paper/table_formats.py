@@ -12,9 +12,17 @@ from markdown import markdown as to_html
 
 from ..utils.text_tables import Style, aligned, as_csv
 from .evaluation import Results
-from .tables import BICUBIC, DIGITS, Scores, Table
+from .tables import DIGITS, TITLES, Scores, Table
 
-LATEX = {"×": r"$\times$", "†": r"$\dagger$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "–": "--"}
+LATEX = {
+    "×": r"$\times$",
+    "σ": r"$\sigma$",
+    "†": r"$\dagger$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "γ": r"$\gamma$",
+    "–": "--",
+}
 PAGE = """\
 <!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -50,9 +58,9 @@ class Comparison:
 
 
 def compared(table: Table, results: Results, scale: int) -> list[Comparison]:
-    """The rows of a table at a scale: bicubic, the paper's, and those of one's own."""
-    papers: dict[str, Scores] = {BICUBIC: {}} | {row.label: table.paper(row, scale) for row in table.rows}
-    others = {BICUBIC, *(row.label for row in table.rows if not row.in_paper)}
+    """The rows of a table at a level: bicubic or the input, the paper's, and those of one's own."""
+    papers: dict[str, Scores] = {table.baseline: {}} | {row.label: table.paper(row, scale) for row in table.rows}
+    others = {table.baseline, *(row.label for row in table.rows if not row.in_paper)}
     own = [label for at, label in results.cells if at == scale and label not in papers]
     return [
         Comparison(label, papers.get(label, {}), results.cells.get((scale, label), {}), label not in {*others, *own})
@@ -61,14 +69,15 @@ def compared(table: Table, results: Results, scale: int) -> list[Comparison]:
 
 
 def grid(table: Table, results: Results, scale: int, style: Style) -> str:
-    """A table at one scale; sets of which there is no number are left out."""
+    """A table at one of its levels; sets of which there is no number are left out."""
     rows = compared(table, results, scale)
     there = {name for row in rows for name in (*row.paper, *row.ours)} | set(table.sets)
     sets = [name for name in table.all_sets if name in there]
     lines = []
     for row in rows:
         sides = {"paper": row.paper, "ours": row.ours, "difference": row.difference}
-        absent = ["paper"] if row.in_paper and scale == max(table.scales) else []  # a line that is there, and empty
+        everywhere = table.recipe or scale == max(table.scales)
+        absent = ["paper"] if row.in_paper and everywhere else []  # a line that is there, and empty
         for n, kind in enumerate([kind for kind in sides if sides[kind]] or absent):
             cells = [_cell(table, sides[kind].get(name, {}), kind == "difference") for name in sets]
             lines.append(["" if n else row.label, kind, *cells])
@@ -89,7 +98,7 @@ def number(value: float | None, metric: str, signed: bool = False) -> str:
 
 
 def _legend(table: Table) -> str:
-    metrics = " / ".join(table.metrics).upper()
+    metrics = " / ".join(TITLES.get(metric, metric.upper()) for metric in table.metrics)
     return (
         f"{metrics}. Paper: {table.source}; what could not be verified is left empty. "
         "Difference: ours before rounding minus the paper's."
@@ -98,14 +107,16 @@ def _legend(table: Table) -> str:
 
 def text(table: Table, results: Results, scales: Sequence[int]) -> str:
     """For a terminal."""
-    return "\n\n".join(f"{table.title}, ×{scale}\n{grid(table, results, scale, 'simple')}" for scale in scales)
+    return "\n\n".join(
+        f"{table.title}, {table.level}{scale}\n{grid(table, results, scale, 'simple')}" for scale in scales
+    )
 
 
 def markdown(table: Table, results: Results, scales: Sequence[int]) -> str:
     """With legend, notes and what is missing."""
     parts = [f"# {table.title}", _legend(table)]
     for scale in scales:
-        parts += [f"## ×{scale}", grid(table, results, scale, "pipe")]
+        parts += [f"## {table.level}{scale}", grid(table, results, scale, "pipe")]
     lists = {"Notes": table.notes, "Cannot be used": results.problems, "Missing, for more cells": results.missing}
     for title, entries in lists.items():
         if entries:
@@ -117,7 +128,7 @@ def latex(table: Table, results: Results, scales: Sequence[int]) -> str:
     r"""Tabulars for ``\usepackage{booktabs}``, in ASCII."""
     parts = [f"% {_legend(table)}", r"% \usepackage{booktabs}"]
     for scale in scales:
-        parts += ["", f"% {table.title}, ×{scale}", grid(table, results, scale, "latex_booktabs")]
+        parts += ["", f"% {table.title}, {table.level}{scale}", grid(table, results, scale, "latex_booktabs")]
     content = "\n".join([*parts, ""])
     for character, command in LATEX.items():
         content = content.replace(character, command)
@@ -148,7 +159,7 @@ def csv_images(results: Results) -> str:
     scores = [one.scores or {} for one in results.images]
     metrics = sorted({metric for each in scores for metric in each})
     lines = [
-        [one.method.scale, one.method.label, one.set_name, one.files.name, *map(each.get, metrics)]
+        [one.protocol.level, one.method.label, one.set_name, one.files.name, *map(each.get, metrics)]
         for one, each in zip(results.images, scores)
     ]
     return as_csv(["scale", "row", "set", "image", *metrics], lines)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..archs.layers import pad_to_multiple
@@ -31,8 +33,8 @@ HOW = (
 SEED = 0  # of untrained networks
 UNTRAINED = "untrained"
 
-Enlarge = Callable[[Image], Image]
-"""LR to SR, uint8 ``(H, W, 3)`` BGR."""
+Enlarge = Callable[[NDArray[Any]], Image]
+"""LR to SR, uint8 ``(H, W, 3)`` BGR; or, of networks that restore, float32 ``(H, W, 3)`` RGB or ``(H, W)`` to such."""
 
 
 class NetworkError(UserError):
@@ -75,14 +77,27 @@ class TrainedNetwork:
         return self.network(pad_to_multiple(lr, self._multiple))[..., :height, :width]
 
     def enlarger(self, tile: Literal["whole", "auto"] | int = "whole", device: str = "cpu") -> Enlarge:
-        """The network as a function of 8-bit images, in fp32; ``tile`` as of `Upscaler`, ``whole`` is exact."""
-        network = self.network.to(device)
-        upscaler = Upscaler(network, self.scale, multiple=self._multiple, tile=tile, precision="fp32")
-        return lambda lr: tensor2img(upscaler(to_tensor(lr).to(device)))
+        """The network as a function of images, in fp32; ``tile`` as of `Upscaler`, ``whole`` is exact."""
+        channels = self.options.get("in_chans", self.options.get("num_in_ch"))
+        how: Any = {"multiple": self._multiple, "tile": tile, "precision": "fp32", "channels": channels}
+        upscaler = Upscaler(self.network.to(device), self.scale, **how)
+
+        def enlarge(lr: NDArray[Any]) -> Image:
+            if lr.dtype == np.uint8:
+                return tensor2img(upscaler(to_tensor(lr).to(device)))
+            return to_8_bits(upscaler(lr))
+
+        return enlarge
 
     @property
     def _multiple(self) -> int:
         return self.options.get("window_size", 1)
+
+
+def to_8_bits(image: NDArray[Any]) -> Image:
+    """float32 ``(H, W, 3)`` RGB in 0…1 to uint8 BGR, cut and rounded as BasicSR does it; or ``(H, W)``, grey."""
+    pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1])
 
 
 def load_all(specs: list[str], scale: int, untrained: bool = False) -> list[TrainedNetwork]:

@@ -30,7 +30,7 @@ from ..config.keys import networks
 from ..config.reading import Options
 from ..config.source import reads
 from ..config.vgg import is_vgg, untrained_vgg
-from ..data.benchmark_sets import BENCHMARK_SETS
+from ..data.benchmark_sets import BENCHMARK_SETS, RESTORATION_SETS
 from ..data.stand_ins import stand_in
 from ..utils.errors import UserError, in_one_line
 from ..utils.files import from_home
@@ -49,9 +49,12 @@ MAKE = {
     "DF2K": "basicsr data prepare df2k FOLDER_OF_DIV2K_AND_FLICKR2K",
     "ImageNet": "basicsr data prepare imagenet FOLDER_OF_ILSVRC2012_TRAIN --skip_bad",
     "demo": "basicsr data demo",
+    "DFWB": "basicsr data sub-images FOLDER_OF_ALL datasets/DFWB/HR_sub --size 288 --step 144; "
+    "basicsr data lmdb datasets/DFWB/HR_sub datasets/DFWB/DFWB_HR_sub.lmdb",
+    **{f"{one.folder}/HR": f"put its {one.images} images there, whole" for one in RESTORATION_SETS},
     **{one.folder: "basicsr data prepare benchmarks FOLDER_WITH_ALL" for one in BENCHMARK_SETS},
 }
-"""Folder below ``datasets/`` → the command that makes it."""
+"""Folder below ``datasets/``, or the last two folders → the command that makes it."""
 OFFICIAL = "https://github.com/XPixelGroup/HAT"
 
 
@@ -188,13 +191,19 @@ def _summary(file: Path, opt: Options, tried: str, model: Any, absent: list[Path
         named = [key for key in dataset if key.startswith(("dataroot", "meta_info"))]
         roots = [root for key in named for root in _as_list(dataset[key])]
         missing = [root for root in roots if from_home(root) in absent]
-        commands |= {MAKE[part]: None for root in missing for part in Path(root).parts if part in MAKE}
+        commands |= dict.fromkeys(filter(None, map(_how_to_make, missing)))
         label = "missing: " if missing else ""
         rows.append((phase, f"{dataset['name']}, {dataset['type']}; {label}{', '.join(missing or roots)}"))
     rows += [("" if n else "to make", command) for n, command in enumerate(commands)]
     rows.append(("tried", tried))
     width = max(len(name) for name, _ in rows) + 2
     return [f"{file}, dry run", *(f"  {name:{width}}{text}" for name, text in rows), "OK"]
+
+
+def _how_to_make(root: str) -> str | None:
+    """What makes the folder of a data set, if it is one that is known."""
+    *_, parent, name = ("", *Path(root).parts)
+    return next((MAKE[part] for part in (f"{parent}/{name}", *Path(root).parts) if part in MAKE), None)
 
 
 def _as_list(value: Any) -> list[str]:

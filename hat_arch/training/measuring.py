@@ -34,8 +34,8 @@ class Scores:
     """Time in the network, with the way of the images to it and back."""
     ours: dict[str, float] = field(default_factory=dict)
     """Metric → sum; empty without ground truth."""
-    bicubic: dict[str, float] = field(default_factory=dict)
-    """The same of MATLAB's bicubic; empty where the task is not to enlarge RGB or grey images by the scale."""
+    baseline: dict[str, float] = field(default_factory=dict)
+    """The same of the `enlarged` input; empty where the task is not to enlarge RGB or grey images by the scale."""
 
 
 class MeasuringModel:
@@ -43,7 +43,8 @@ class MeasuringModel:
 
     * a data set without ground truth is upscaled and not scored;
     * a network of one channel takes grey images, which the data sets read as three equal channels;
-    * a test notes bicubic's scores and the time, in ``measured``, and logs no best iteration, since it has none.
+    * a test notes the scores of bicubic (at scale 1, of the input) and the time, in ``measured``, and logs no best
+      iteration, since it has none.
     """
 
     opt: dict[str, Any]
@@ -113,12 +114,12 @@ class MeasuringModel:
         self.scores.images += 1
         metrics = self.opt["val"].get("metrics")
         if metrics and "gt" in visuals and not self.normalized and visuals["lq"].ndim == 4:
-            bicubic = imresize(tensor2img(visuals["lq"]), self.opt["scale"])
+            plain = enlarged(tensor2img(visuals["lq"]), self.opt["scale"])
             gt = tensor2img(visuals["gt"])
-            if bicubic.shape == gt.shape:
+            if plain.shape == gt.shape:
                 for name, metric in metrics.items():
-                    score = calculate_metric({"img": bicubic, "img2": gt}, metric)
-                    self.scores.bicubic[name] = self.scores.bicubic.get(name, 0.0) + float(score)
+                    score = calculate_metric({"img": plain, "img2": gt}, metric)
+                    self.scores.baseline[name] = self.scores.baseline.get(name, 0.0) + float(score)
         return visuals
 
     def _log_validation_metric_values(self, current_iter: Any, dataset_name: str, tb_logger: Any) -> None:
@@ -128,6 +129,16 @@ class MeasuringModel:
             return
         lines = [f"\t # {name}: {value:.4f}" for name, value in self.metric_results.items()]
         get_root_logger().info("\n".join([f"Validation {dataset_name}", *lines]))
+
+
+def baseline(scale: int) -> str:
+    """What a network is compared with: ``bicubic``, or, if it keeps the size, its ``input``."""
+    return "bicubic" if scale > 1 else "input"
+
+
+def enlarged(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """An image by what `baseline` says."""
+    return imresize(image, scale) if scale > 1 else image
 
 
 def where(opt: dict[str, Any], error: BaseException) -> str:

@@ -20,16 +20,14 @@ from torch import nn
 
 from ..config import ConfigError
 from ..data.named_errors import build_dataset
-from ..degradations.resize import imresize
 from ..inference.upscaler import Upscaler
 from ..utils.files import write_file
 from ..utils.machine import cpu_name
 from .checkpoints import versions
-from .measuring import for_network, has_ground_truth, picture
+from .measuring import baseline, enlarged, for_network, has_ground_truth, picture
 from .monitor import Monitor
 
 CROP = 96  # side of the shown part, in pixels of the ground truth
-BICUBIC = "bicubic"
 
 
 class Psnr(NamedTuple):
@@ -47,9 +45,9 @@ class Comparison(NamedTuple):
 
     name: str
     scores: dict[str, Psnr]
-    """By what enlarged it: `BICUBIC`, then each network."""
+    """By what enlarged it: bicubic (at scale 1 the input as it is), then each network."""
     parts: dict[str, NDArray[np.uint8]]
-    """Title → the part in which bicubic and the last network differ most, RGB, of GT size."""
+    """Title → the part in which the first and the last of them differ most, RGB, of GT size."""
 
 
 def means(comparisons: list[Comparison]) -> dict[str, Psnr]:
@@ -76,14 +74,14 @@ def compare(opt: dict[str, Any], nets: Mapping[str, nn.Module]) -> list[Comparis
 
 def _compare_one(sample: dict[str, Any], upscalers: Mapping[str, Upscaler], scale: int) -> Comparison:
     lr, gt = picture(sample["lq"]), picture(sample["gt"])
-    enlarged = {BICUBIC: imresize(lr, scale)}
-    enlarged |= {name: picture(upscaler(sample["lq"][None])) for name, upscaler in upscalers.items()}
-    scores = {name: psnr(image, gt, scale) for name, image in enlarged.items()}
-    images = {"LR": lr.repeat(scale, 0).repeat(scale, 1)}
-    images |= {f"{name} {scores[name]}": image for name, image in enlarged.items()}
+    made = {baseline(scale): enlarged(lr, scale)}
+    made |= {name: picture(upscaler(sample["lq"][None])) for name, upscaler in upscalers.items()}
+    scores = {name: psnr(image, gt, scale if scale > 1 else 0) for name, image in made.items()}
+    images = {"LR": lr.repeat(scale, 0).repeat(scale, 1)} if scale > 1 else {}
+    images |= {f"{name} {scores[name]}": image for name, image in made.items()}
     images["GT: PSNR of Y / of RGB"] = gt
-    *_, ours = enlarged.values()
-    top, left = where_they_differ(enlarged[BICUBIC], ours)
+    first, *_, ours = made.values()
+    top, left = where_they_differ(first, ours)
     parts = {title: image[top : top + CROP, left : left + CROP] for title, image in images.items()}
     return Comparison(Path(sample["lq_path"]).stem, scores, parts)
 
@@ -95,15 +93,15 @@ def psnr(image: NDArray[np.uint8], gt: NDArray[np.uint8], border: int) -> Psnr:
 
 
 def draw_comparison(comparisons: list[Comparison], file: Path) -> None:
-    """A row for each image (four at most): LR, bicubic, the networks, GT, where they differ most."""
+    """A row for each image (four at most): LR and bicubic, or the input; the networks; GT; where they differ most."""
     rows = comparisons[:4]
     columns = len(rows[0].parts)
     figure = Figure(figsize=(2.5 * columns, 2.7 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, comparison in zip(axes, rows):
-        for ax, (title, part) in zip(row, comparison.parts.items()):
+        for n, (ax, (title, part)) in enumerate(zip(row, comparison.parts.items())):
             ax.imshow(part, interpolation="nearest")
-            ax.set_title(plain(f"{comparison.name}: LR") if title == "LR" else title, fontsize=9)
+            ax.set_title(title if n else plain(f"{comparison.name}: {title}"), fontsize=9)
             ax.set_axis_off()
     save(figure, file)
 
@@ -136,10 +134,10 @@ def scalars(events: Path) -> dict[str, dict[int, float]]:
     return curves
 
 
-def draw_curves(events: Path, bicubic: Mapping[str, float], file: Path) -> bool:
+def draw_curves(events: Path, beside: Mapping[str, float], file: Path, label: str = "bicubic") -> bool:
     """Draws losses and metrics over iterations from TensorBoard's logs in ``events``; False if there are none.
 
-    ``bicubic`` has its values of some metrics on the validation set, drawn beside their curves.
+    ``beside`` has the values of some metrics on the validation set, of what ``label`` names, to be drawn beside curves.
     """
     curves = {tag: points for tag, points in scalars(events).items() if tag.startswith(("losses/l_", "metrics/"))}
     if not curves:
@@ -150,8 +148,8 @@ def draw_curves(events: Path, bicubic: Mapping[str, float], file: Path) -> bool:
         ax.plot([*points], [*points.values()], marker="." if len(points) < 40 else "")
         if tag.startswith("losses/"):
             ax.set_yscale("log")
-        if (value := bicubic.get(tag.rpartition("/")[2])) is not None:
-            ax.axhline(value, color="gray", linestyle="--", label=f"bicubic {value:.2f}")
+        if (value := beside.get(tag.rpartition("/")[2])) is not None:
+            ax.axhline(value, color="gray", linestyle="--", label=f"{label} {value:.2f}")
             ax.legend()
         ax.set_title(tag.partition("/")[2].replace("/", ": "), fontsize=10)
         ax.set_xlabel("iteration")

@@ -14,10 +14,8 @@ from ..utils.files import write_file
 from ..utils.machine import cpu_name
 from ..utils.text_tables import aligned
 from .checkpoints import versions
-from .measuring import Scores
+from .measuring import Scores, baseline
 from .run_folder import folder
-
-COLUMNS = ("bicubic", "ours", "published")
 
 
 def write_results(opt: Options, measured: dict[str, Scores]) -> None:
@@ -41,16 +39,14 @@ def write_results(opt: Options, measured: dict[str, Scores]) -> None:
 def results(opt: Options, measured: dict[str, Scores]) -> dict[str, Any]:
     """Means over each data set, for JSON; None where a number is not known."""
     metrics = list((opt["val"] or {}).get("metrics") or ())
-    published = opt.get("published") or {}
+    published, scale = opt.get("published") or {}, opt.get("scale", 1)
     datasets = []
     for name, scores in measured.items():
-        ours, bicubic = (
-            {metric: value / scores.images for metric, value in sums.items()} for sums in (scores.ours, scores.bicubic)
+        ours, plain = (
+            {metric: value / scores.images for metric, value in sums.items()} for sums in (scores.ours, scores.baseline)
         )
-        by_metric = {
-            metric: dict(zip(COLUMNS, (bicubic.get(metric), ours.get(metric), published.get(name, {}).get(metric))))
-            for metric in metrics
-        }
+        columns = {baseline(scale): plain, "ours": ours, "published": published.get(name, {})}
+        by_metric = {metric: {column: values.get(metric) for column, values in columns.items()} for metric in metrics}
         seconds = scores.seconds / scores.images if scores.images else None
         datasets.append({"name": name, "images": scores.images, "seconds_per_image": seconds, "metrics": by_metric})
     return {
@@ -67,12 +63,16 @@ def results(opt: Options, measured: dict[str, Scores]) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and lines: data set, images, a column for each of `COLUMNS` that has a number, seconds per image."""
+    """Header and lines: data set, images, bicubic (or the input), ours, published, seconds per image.
+
+    A column without any number is left out.
+    """
+    columns = (baseline(found["scale"] or 1), "ours", "published")
     rows = [
-        (one, {column: [scores[column] for scores in one["metrics"].values()] for column in COLUMNS})
+        (one, {column: [scores[column] for scores in one["metrics"].values()] for column in columns})
         for one in found["datasets"]
     ]
-    shown = [column for column in COLUMNS if any(value is not None for _, row in rows for value in row[column])]
+    shown = [column for column in columns if any(value is not None for _, row in rows for value in row[column])]
     lines = [
         [
             one["name"],

@@ -72,7 +72,8 @@ class ValidatingModel(MeasuringModel, SRModel):
             super().validation(dataloader, current_iter, tb_logger, save_img)
         if tb_logger:
             for n, shown in enumerate(self.pictures):
-                title = f"{dataloader.dataset.opt['name']}/{n}: LR, bicubic, SR, GT"
+                kinds = "LR, bicubic, SR, GT" if self.opt.get("scale", 1) > 1 else "input, output, GT"
+                title = f"{dataloader.dataset.opt['name']}/{n}: {kinds}"
                 tb_logger.add_image(title, shown, current_iter, dataformats="HWC")
             tb_logger.flush()  # a run that is killed keeps its curves
 
@@ -91,15 +92,15 @@ class ValidatingModel(MeasuringModel, SRModel):
                 self.part_of_validation = False
         names, scores = list(self.opt["val"].get("metrics") or ()), self.scores
         ours = [self.metric_results[name] * len(part) if len(part) else 0.0 for name in names]
-        bicubic = [scores.bicubic.get(name, 0.0) for name in names]
-        sums = [scores.images, scores.seconds, bool(scores.bicubic), *bicubic, *ours]
+        baseline = [scores.baseline.get(name, 0.0) for name in names]
+        sums = [scores.images, scores.seconds, bool(scores.baseline), *baseline, *ours]
         total = torch.tensor(sums, dtype=torch.float64, device=self.device)
         distributed.all_reduce(total)
-        images, scores.seconds, with_bicubic, *values = total.tolist()
+        images, scores.seconds, with_baseline, *values = total.tolist()
         scores.images = int(images)
         if not names:
             return
-        scores.bicubic = dict(zip(names, values)) if with_bicubic else {}
+        scores.baseline = dict(zip(names, values)) if with_baseline else {}
         self.metric_results = {n: value / len(dataset) for n, value in zip(names, values[len(names) :])}
         self._initialize_best_metric_results(dataset.opt["name"])
         for name, value in self.metric_results.items():
@@ -140,10 +141,10 @@ class ValidatingModel(MeasuringModel, SRModel):
 def comparison_picture(visuals: dict[str, Tensor], scale: int) -> NDArray[np.uint8]:
     """The middle of an image, side by side: LR, bicubic, SR, and GT; ``(H, W, 3)`` RGB.
 
-    What is not there, or of another size than SR, is left out.
+    What is not there, or of another size than SR, is left out, as is bicubic at scale 1.
     """
     lr, sr = picture(visuals["lq"]), picture(visuals["result"])
-    pictures = [lr.repeat(scale, 0).repeat(scale, 1), imresize(lr, scale), sr]
+    pictures = [lr.repeat(scale, 0).repeat(scale, 1), *([imresize(lr, scale)] if scale > 1 else []), sr]
     if "gt" in visuals:
         pictures.append(picture(visuals["gt"]))
     same = [image for image in pictures if image.shape == sr.shape]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..archs.hat_arch import HAT
 from ..compat.registration import build
 from . import named, others
 from .files import Weights, WeightsError, choose, fitting, read_weights
@@ -96,7 +97,7 @@ def load_network(path: Path, param_key: str | None = None, network: dict[str, An
         net = _build(network, state)
         if not (fit := fitting(state, net.state_dict())).complete:
             what = f"do not fit {network['type']}" if network else "are of no HAT that this package knows"
-            raise WeightsError(f"the weights {what}: {'; '.join(fit.lines())}")
+            raise WeightsError(f"the weights {what}: {'; '.join([*another_task(state, net), *fit.lines()])}")
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     net.load_state_dict(state)
@@ -124,7 +125,8 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
         WeightsError: these are not the weights of a HAT.
     """
     direct = not any(name.startswith(("conv_before_upsample.", "conv_last.")) for name in state)
-    last = "upsample.0.weight" if direct else "conv_last.weight"
+    restoring = not direct and not any(name.startswith("conv_before_upsample.") for name in state)
+    last = "upsample.0.weight" if direct else "conv_last.2.weight" if restoring else "conv_last.weight"
     if missing := [name for name in (*ESSENTIAL, last) if name not in state]:
         kind = others.name_of(state)
         raise WeightsError(f"holds no HAT: {f'it is {kind}' if kind else f'it has no {missing[0]}'}; {OTHER}")
@@ -136,7 +138,7 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
     squeezed = _first(state, ".conv_block.cab.3.attention.1.weight")
     found: dict[str, Any] = {
         "upscale": math.isqrt(len(state[last]) // in_chans) if direct else _upscale(state),
-        "upsampler": "pixelshuffledirect" if direct else "pixelshuffle",
+        "upsampler": "pixelshuffledirect" if direct else "" if restoring else "pixelshuffle",
         "in_chans": in_chans,
         "embed_dim": embed_dim,
         "depths": depths,
@@ -160,6 +162,24 @@ def hyper_parameters(state: Weights) -> dict[str, Any]:
     if found["ape"]:
         found["img_size"] = math.isqrt(state["absolute_pos_embed"].shape[1])
     return found
+
+
+def another_task(state: Weights, network: nn.Module) -> list[str]:
+    """In a line, that weights are of a HAT of another scale or number of channels than ``network``; else nothing."""
+    if not isinstance(network, HAT):
+        return []
+    try:
+        theirs = hyper_parameters(state)
+    except Exception:  # they are of no HAT, or damaged, which others say
+        return []
+    tasks = [
+        f"x{scale}{' without upsampler' if restores else ''}, {channels} channel{'s' if channels > 1 else ''}"
+        for scale, restores, channels in (
+            (theirs["upscale"], not theirs["upsampler"], theirs["in_chans"]),
+            (network.upscale, network.adds_image, network.in_chans),
+        )
+    ]
+    return [f"they are of a HAT of {tasks[0]}, this is one of {tasks[1]}"] if tasks[0] != tasks[1] else []
 
 
 def _first(state: Weights, ending: str) -> Tensor | None:

@@ -8,6 +8,7 @@ from typing import Any
 from ..archs.hat_arch import HAT
 from ..archs.presets import PRESETS
 from .files import WeightsError, choose, fitting, read_weights
+from .load import another_task
 from .named import find
 
 
@@ -43,7 +44,8 @@ def _preset(name: str, scale: int, weights: str | Path | None, options: dict[str
     try:
         _, state = choose(read_weights(path))
         if not (fit := fitting(state, network.state_dict())).complete:
-            raise WeightsError(f"does not fit {name} x{network.upscale}: {'; '.join(fit.lines())}")
+            why = [*another_task(state, network), *fit.lines()]
+            raise WeightsError(f"does not fit {name} x{network.upscale}: {'; '.join(why)}")
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     network.load_state_dict(state)

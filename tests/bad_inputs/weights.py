@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from .case import Case
+from .case import GONE, Case
 from .option_files import TRAIN, option
 
 
@@ -42,6 +42,18 @@ class Code:
         return os.system, ("touch hacked",)
 
 
+def restorer(folder: Path) -> bytes:
+    """Weights of a HAT that keeps the size."""
+    weights = {name: value for name, value in state(folder).items() if not name.startswith(("conv_", "upsample."))}
+    dim = state(folder)["conv_first.weight"].shape[0]
+    for name, shape in (("conv_first", (dim, 3)), ("conv_after_body", (dim, dim)), ("conv_last.0", (64, dim))):
+        weights |= {f"{name}.weight": torch.zeros(*shape, 3, 3), f"{name}.bias": torch.zeros(shape[0])}
+    weights |= {"conv_last.2.weight": torch.zeros(3, 64, 3, 3), "conv_last.2.bias": torch.zeros(3)}
+    return saved({"params": weights})
+
+
+MADE_LR: dict[str, Any] = {"datasets.train.type": "BicubicLRDataset", "datasets.val.type": "BicubicLRDataset"}
+MADE_LR |= {"datasets.train.dataroot_lq": GONE, "datasets.val.dataroot_lq": GONE}
 LOCK = ("home/.cache/hat_arch/.HAT_SRx4.pth.lock",)
 PAGE, POINTER = "<!DOCTYPE html>", "version https://git-lfs.github.com/spec/v1\noid sha256:4ee0\nsize 8\n"
 START = "path.pretrain_network_g"
@@ -87,6 +99,24 @@ FILES = [
         files={"sd.pth": named},
         lines=0,
         notes="OK",
+    ),
+    Case(
+        TRAIN,
+        2,
+        ("it.yml", START, "they are of a HAT of x4, 3 channels, this is one of x2"),
+        yml={START: "w.pth", "scale": 2, "network_g.upscale": 2, **MADE_LR},
+    ),
+    Case(
+        TRAIN,
+        2,
+        ("it.yml", START, "of a HAT of x4, 3 channels, this is one of x1 without upsampler"),
+        yml={START: "w.pth", "scale": 1, "network_g.upscale": 1, "network_g.upsampler": "", **MADE_LR},
+    ),
+    Case(
+        "upscale photos/a.png x.png --model one.pth --scale 4",
+        2,
+        ("--scale 4", "one is x1"),
+        files={"one.pth": restorer},
     ),
     Case(TRAIN, 2, ("it.yml", START, "of another shape"), yml={START: "w.pth", "network_g.embed_dim": 24}),
     Case("test -opt it.yml", 2, ("it.yml", "pretrain_network_g", "--weights"), yml={START: ""}, test=True),

@@ -228,6 +228,47 @@ def test_any_scale_by_resizing(hat, run, args, size, words):
         assert np.abs(cv2.imread("large.png")[..., ::-1] - reference).max() <= 2
 
 
+@pytest.fixture
+def restorer(hat):
+    """A HAT ×1 of colours, in ``clean.pth``."""
+    network = HAT(**TINY, upscale=1, upsampler="").eval()
+    torch.save({"params_ema": network.state_dict()}, "clean.pth")
+    return network
+
+
+def test_a_model_of_scale_1_keeps_the_size(restorer, capsys, tmp_path):
+    how = ["--model", "clean.pth", "--precision", "fp32"]
+    assert cli.main(["upscale", "photos/a.png", *how, "--compare"]) == 0
+    assert capsys.readouterr().out == "1 image restored by clean to photos/a_restored.png\n"
+    lq = torch.from_numpy(cv2.imread("photos/a.png")[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        assert np.array_equal(cv2.imread("photos/a_restored.png"), tensor2img(restorer(lq)))
+    assert (tmp_path / "photos/a_restored_compare.png").is_file()
+    assert cli.main(["upscale", "photos", "clean", *how, "--scale", "1", "--tile", "16", "--overlap", "8"]) == 0
+    assert files(tmp_path / "clean")[0] == "a.png"
+    with PillowImage.open("clean/sub/grey.png") as image:
+        assert (image.size, image.mode) == ((14, 12), "L")
+    capsys.readouterr()
+    assert cli.main(["upscale", "photos", "--dry-run", *how]) == 0
+    assert re.search(r"\b30x20 +30x20\b", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("scale", ["4", "0.5"])
+def test_a_model_of_scale_1_is_not_asked_for_another(restorer, capsys, tmp_path, scale):
+    assert cli.main(["upscale", "photos/a.png", "--model", "clean.pth", "--scale", scale]) == 2
+    error = capsys.readouterr().err
+    assert f"--scale {scale}: clean is x1" in error and error.count("\n") == 1
+    assert not (tmp_path / "photos/a_restored.png").exists()
+
+
+def test_a_network_for_grey_images_refuses_colours_and_does_the_others(hat, capsys, tmp_path):
+    torch.save({"params_ema": HAT(**TINY, upscale=1, upsampler="", in_chans=1).state_dict()}, "grey.pth")
+    assert cli.main(["upscale", "photos", "clean", "--model", "grey.pth", "--precision", "fp32"]) == 1
+    said = capsys.readouterr()
+    assert "photos/a.png: has colours, and the network is for grey images" in said.err
+    assert files(tmp_path / "clean") == ["sub/grey.png"] and "1 image restored" in said.out
+
+
 def test_standard_input_and_output(hat, tmp_path):
     command = [sys.executable, "-m", "hat_arch", "upscale", "-", "--weights", "hat.pth", "--precision", "fp32"]
     data = (tmp_path / "photos/a.png").read_bytes()

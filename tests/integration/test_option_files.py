@@ -20,7 +20,8 @@ from hat_arch.training.checkpoints import changed_options
 from hat_arch.weights.files import fitting
 
 FILES = shipped_options.files()
-MODELS = ("hat-light-x4", "hat-light-x2")  # absent until they are in the package
+MODELS = ("hat-light-x4", "hat-light-x2", "hat-light-denoise-25", "hat-light-jpeg")
+"""Absent until they are in the package."""
 BENCHMARKS = ["Set5", "Set14", "BSD100", "Urban100", "Manga109"]
 TABLES = yaml.safe_load((ROOT / "hat_arch/paper/tables.yml").read_text(encoding="utf-8"))
 
@@ -57,8 +58,10 @@ def test_passes_the_check_and_measures_as_the_paper(name, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     absent: list[Path] = []
     opt = load(FILES[name], is_train=not name.startswith("test"), absent=absent)
-    assert opt["name"] == name and re.search(rf"x{opt['scale']}(_|$)", name)
+    assert opt["name"] == name and (opt["scale"] == 1 or re.search(rf"x{opt['scale']}(_|$)", name))
     assert absent and {path.parts[0] for path in absent} <= {"datasets", "experiments", *MODELS}
+    if opt["scale"] == 1:
+        return
     measured = [one for phase, one in opt["datasets"].items() if phase != "train" and one["name"] in BENCHMARKS]
     assert {Path(one["dataroot_gt"]).name for one in measured} <= {f"GTmod{opt['scale']}"}
     assert {Path(one["dataroot_lq"]).name for one in measured} <= {f"LRbicx{opt['scale']}"}
@@ -73,7 +76,7 @@ def test_passes_the_check_and_measures_as_the_paper(name, tmp_path, monkeypatch)
 OF_THE_PAPER = [
     name
     for name, file in FILES.items()
-    if name.startswith("train_") and "demo" not in name and file.parent.name != "models"
+    if name.startswith("train_") and "demo" not in name and file.parent.name not in ("models", "restoration")
 ]
 
 
@@ -94,6 +97,56 @@ def test_training_has_the_numbers_of_the_official_option_files(name):
     kind = {"ImageNet": "ImageNetPairedDataset", "DF2K": "SeededPairedDataset"}[official["data"]]
     assert (data["name"], data["type"], data["batch_size_per_gpu"]) == (official["data"], kind, 4)
     assert data["gt_size"] == 64 * opt["scale"] and data["use_hflip"] and data["use_rot"]
+
+
+RESTORATION = [name for name, file in FILES.items() if file.parent.name == "restoration"]
+
+
+@pytest.mark.parametrize("name", RESTORATION)
+def test_restoration_has_the_journals_settings_and_protocols(name):
+    journal, opt = TABLES["journal_extra"], read(name)
+    kind, color, level = re.fullmatch(r"(?:train|test)_HAT_(\w+)_(gray|color)_q?(\d+)(?:_stage2)?", name).groups()
+    table = journal["jpeg_car" if kind == "jpeg" else f"{color}_denoise"]
+    sets = list(table["rows"]["SwinIR"])
+    network_g = opt["network_g"]
+    assert (opt["scale"], network_g["upscale"], network_g["upsampler"]) == (1, 1, "")
+    assert network_g["in_chans"] == (1 if color == "gray" else 3) and network_g["embed_dim"] == 180
+    recipes = {"denoise": ({"type": "noise", "sigma": int(level), "seed": 0}, f"noise:{level}")}
+    tested, trained = recipes.get(kind, (f"jpeg:{level}",) * 2)
+    assert int(level) in table.get("sigmas", table.get("qualities"))
+    for phase, one in opt["datasets"].items():
+        assert one["type"] == "DegradedImageDataset" and one["color"] == ("y" if color == "gray" else "rgb")
+        assert one["recipe"] == (trained if phase == "train" else tested)
+        assert phase == "train" or one["name"] in sets
+    metrics = opt["val"]["metrics"]
+    assert list(metrics) == (["psnr", "ssim", "psnrb"] if kind == "jpeg" else ["psnr", "ssim"])
+    assert all(not metric["crop_border"] and not metric["test_y_channel"] for metric in metrics.values())
+    if name.startswith("test"):
+        assert [one["name"] for one in opt["datasets"].values()] == sets
+        return
+    stage = journal["training_denoise_and_car"]["stage2" if name.endswith("stage2") else "stage1"]
+    train, data = opt["train"], opt["datasets"]["train"]
+    assert (data["gt_size"], 8 * data["batch_size_per_gpu"]) == (stage["patch"], stage["batch"])
+    assert train["total_iter"] == 1000 * int(stage["iterations_as_printed"])
+
+
+def test_each_table_of_restoration_has_its_option_files():
+    levels = [*(f"denoise_{color}_{sigma}" for color in ("gray", "color") for sigma in (15, 25, 50))]
+    levels += [f"jpeg_gray_q{quality}" for quality in (10, 20, 30, 40)]
+    kinds = ("train_HAT_{}", "train_HAT_{}_stage2", "test_HAT_{}")
+    assert {*RESTORATION} == {kind.format(level) for kind in kinds for level in levels}
+
+
+@pytest.mark.parametrize("model", ["hat-light-denoise-25", "hat-light-jpeg"])
+def test_the_models_that_restore_are_the_compact_hat_without_upsampling(model):
+    training, test, four = read(f"train_{model}"), read(f"test_{model}"), read("train_hat_light_x4")
+    assert test["path"]["pretrain_network_g"] == model and training["network_g"] == test["network_g"]
+    assert training["network_g"] == {**four["network_g"], "upscale": 1, "upsampler": ""}
+    assert sum(parameter.numel() for parameter in network(f"train_{model}").parameters()) == 1_003_915
+    data = [training["datasets"], four["datasets"]]
+    for phase in ("train", "val"):
+        assert len({one[phase]["dataroot_gt"] for one in data}) == 1
+    assert training["train"]["begin_as_interpolation"]
 
 
 @pytest.mark.parametrize("name", ["train_HAT_demo_SRx4_finetune", "test_hat_light_x4"])

@@ -24,15 +24,16 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         help="fill a table of the papers: ours, theirs, the difference",
         description="Reads the benchmark sets in ./datasets and the weights in ./experiments, measures every cell that "
         "they allow by the papers' protocol, and writes OUT/NAME.md, .csv, .tex, .html and NAME_images.csv with the "
-        "papers' numbers beside ours. What is missing is named; without any weights there is the bicubic row, without "
-        "images the papers' side. Stop it at any time: the same command goes on from there. Exit code 1: something "
-        "that is there cannot be used.",
+        "papers' numbers beside ours. What is missing is named; without any weights there is the row of bicubic (or of "
+        "the noisy or compressed input), without images the papers' side. Stop it at any time: the same command goes "
+        "on from there. Exit code 1: something that is there cannot be used.",
         epilog="basicsr paper table main --scale 4 --only HAT Set5 Set14   (experiments/paper/README.md has more)",
     )
     add = parser.add_argument
     add("name", metavar="NAME", help="main, window, ocab_cab, overlap, cab_weight, cab_size, channel_attention, "
-        "pretraining, depth_width, realworld")  # fmt: skip
-    add("--scale", type=int, nargs="+", metavar="S", help="default: all of the table's")
+        "pretraining, depth_width, realworld, gray_denoise, color_denoise, jpeg")  # fmt: skip
+    add("--scale", type=int, nargs="+", metavar="S", help="default: all of the table's; where noise or artefacts of "
+        "JPEG are removed, σ or the quality")  # fmt: skip
     add("--weights", type=Path, metavar="FOLDER", help="released weights, and runs as below experiments/; default: "
         "experiments/pretrained_models and experiments")  # fmt: skip
     add("--data", type=Path, default=Path("datasets"), metavar="FOLDER", help="default: datasets")
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from filelock import FileLock, Timeout
 
     from ...paper import evaluation, table_formats
-    from ...paper.tables import ALIASES, BICUBIC, TABLES
+    from ...paper.tables import ALIASES, TABLES
     from ...utils.files import write_file
     from ...utils.machine import pick_device
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     device, only = pick_device(args.device).type, frozenset(args.only)
     settings = evaluation.Settings(args.data, args.out / "cache", args.weights, args.tile, device, only)
     extra = _own(args, table, scales, settings)
-    known = [BICUBIC, *(row.label for row in table.rows), *(method.label for method in extra), *table.all_sets]
+    known = [table.baseline, *(row.label for row in table.rows), *(method.label for method in extra), *table.all_sets]
     if strange := [word for word in args.only if word not in known]:
         raise UserError(f"--only {strange[0]}: neither row nor set; there are {', '.join(known)}")
 
@@ -90,13 +91,14 @@ def run(args: argparse.Namespace) -> int:
 def _own(args: argparse.Namespace, table: Table, scales: list[int], settings: Settings) -> list[Method]:
     """The rows of ``--network``."""
     from ...paper import evaluation
-    from ...paper.tables import BICUBIC
 
     methods = [evaluation.own(spec, args.plugin, settings) for spec in args.network]
-    taken = {(scale, label) for scale in scales for label in (BICUBIC, *(row.label for row in table.rows))}
+    enlarging = {table.protocol(scale).scale for scale in scales}
+    taken = {(scale, label) for scale in enlarging for label in (table.baseline, *(row.label for row in table.rows))}
     for method in methods:
-        if method.scale not in scales:
-            raise UserError(f"--network {method.label}: enlarges by {method.scale}; the scales are {scales}")
+        if method.scale not in enlarging:
+            what = f"the scales are {scales}" if not table.recipe else f"table {table.name} takes x1, which restores"
+            raise UserError(f"--network {method.label}: enlarges by {method.scale}; {what}")
         if (method.scale, method.label) in taken:
             raise UserError(f"--network {method.label}: there is a row of that name; take another")
         taken.add((method.scale, method.label))

@@ -138,6 +138,7 @@ def test_exported_for_whole_windows_of_single_images(window, strict):
         {"img_size": 8},
         {"use_checkpoint": True},
         {"upsampler": "pixelshuffledirect", "upscale": 3},
+        {"upsampler": "", "upscale": 1, "in_chans": 3},
         {"num_heads": (1,), "qkv_bias": False},
         {"cls": MultiTaskHAT, "scales": [2, 3]},
     ],

@@ -618,7 +618,8 @@ def test_shapes_are_known_without_computing():
     [
         ({"depths": (2, 2)}, r"depths.*num_heads"),
         ({"num_heads": (2, 2)}, r"depths.*num_heads"),
-        ({"upsampler": ""}, "upsampler"),
+        ({"upsampler": "bilinear"}, "upsampler.*'pixelshuffledirect', ''"),
+        ({"upsampler": "", "upscale": 4}, "upscale is 4.*upsampler ''"),
         ({"upscale": 5}, "upscale"),
         ({"upscale": 0}, "upscale"),
         ({"upscale": 0, "upsampler": "pixelshuffledirect"}, "upscale"),

@@ -48,6 +48,22 @@ def test_the_weights_of_each_new_pixel_sum_to_one():
     assert torch.allclose(quadratic_taps(4).sum(1), torch.ones(4, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_that_restores_begins_by_returning_its_input(channels):
+    net = HAT(**{**ARGUMENTS, "upscale": 1, "upsampler": "", "in_chans": channels})
+    begin_as_interpolation(net)
+    x = torch.randn(2, channels, 9, 13)
+    with torch.no_grad():
+        assert torch.equal(net.eval()(x), x)
+    optimizer = torch.optim.SGD(net.train().parameters(), 0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        F.l1_loss(net(x), torch.zeros_like(x)).backward()
+        optimizer.step()
+    idle = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert not [name for name in idle if ".cab.3." not in name]  # there a ReLU may be dead
+
+
 @pytest.mark.parametrize("changes", [{}, {"upsampler": "pixelshuffledirect", "resi_connection": "identity"}, None])
 def test_other_networks_are_refused(changes):
     net = MSRResNet(3, 3, 8, 1) if changes is None else HAT(**{**ARGUMENTS, **changes})

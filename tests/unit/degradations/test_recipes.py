@@ -43,6 +43,26 @@ def test_the_result_has_the_size_and_the_range(spec, scale, channels):
             torch.testing.assert_close(result * 255, (result * 255).round(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_with_a_seed_noise_is_that_of_published_evaluations(channels):
+    gt = image(channels=channels)
+    state = np.random.get_state()
+    np.random.seed(0)  # as KAIR does it, image for image, on (H, W, C)
+    pixels = gt.permute(1, 2, 0).numpy()
+    expected = pixels + np.random.normal(0, 25 / 255.0, pixels.shape)
+    np.random.set_state(state)
+    recipe = recipe_named({"type": "noise", "sigma": 25, "seed": 0}, 1)
+    for seed in SEEDS:  # of no effect
+        made = recipe(gt, np.random.default_rng(seed)).permute(1, 2, 0).numpy()
+        assert np.array_equal(made, expected.astype(np.float32))
+    assert not torch.equal(
+        recipe_named({"type": "noise", "sigma": 25, "seed": 1}, 1)(gt, np.random.default_rng(0)),
+        recipe(gt, np.random.default_rng(0)),
+    )
+    with pytest.raises(RecipeError, match="seed"):
+        recipe_named({"type": "noise", "sigma": 25, "seed": -1}, 1)
+
+
 @pytest.mark.parametrize("spec", ["realesrgan", "bsrgan", "photo", "jpeg:30"])
 @pytest.mark.parametrize("size", [(4, 4), (8, 20), (100, 12)])
 def test_tiny_images_keep_their_shape(spec, size):

@@ -14,6 +14,7 @@ from hat_arch.utils.files import sha256
 
 CARD = (ROOT / "hat_arch/weights/models/hat-light-x4.md").read_text(encoding="utf-8")
 FOUND = {
+    "scale": 4,
     "datasets": [
         {
             "name": name,

@@ -111,6 +111,28 @@ def test_the_main_table_is_the_papers_to_the_last_digit() -> None:
             assert [[paper.get(s, {}).get(m) for m in ("psnr", "ssim")] for s in table.sets] == cells
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "level", "cells"),
+    [
+        ("gray_denoise", "SwinIR", 25, {"Set12": {"psnr": 31.01}, "BSD68": {"psnr": 29.5}, "Urban100": {"psnr": 31.3}}),
+        ("gray_denoise", "HAT", 50, {}),
+        ("jpeg", "DRUNet", 40, {"LIVE1": {"psnr": 34.58, "ssim": 0.9312, "psnrb": 33.93}}),
+        ("jpeg", "HAT-light", 10, {}),
+    ],
+)
+def test_tables_of_restoration_have_a_cell_for_each_level(name: str, row: str, level: int, cells: Any) -> None:
+    table = tables.TABLES[name]
+    found = table.paper(next(one for one in table.rows if one.label == row), level)
+    assert {one: found[one] for one in cells} == cells and bool(found) == bool(cells)
+    assert table.protocol(level).title in (f"σ = {level}", f"q = {level}") and table.protocol(level).scale == 1
+
+
+def test_what_the_text_says_of_hat_is_a_note_and_what_was_derived_is_not_printed() -> None:
+    text = table_formats.markdown(tables.TABLES["gray_denoise"], evaluation.Results(), (50,))
+    assert "+0.64 dB on Urban100" in text and "28.62" not in text
+    assert re.search(r"\| HAT +\| paper +\|( +\|)+\n", text)
+
+
 def results_of(table: Any, scale: int) -> evaluation.Results:
     """Ours, a little beside the paper's."""
     row = table.rows[-1]
@@ -122,7 +144,7 @@ def results_of(table: Any, scale: int) -> evaluation.Results:
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_all_formats_tell_the_same(name: str) -> None:
     table = tables.TABLES[name]
-    formats = every_format(table, results_of(table, 4))
+    formats = every_format(table, results_of(table, table.scales[-1]))
     for row in csv.DictReader(io.StringIO(formats[f"{name}.csv"])):
         for kind in ("paper", "ours", "difference"):
             if row[kind]:
@@ -154,7 +176,8 @@ def test_rows_name_networks_and_weights() -> None:
         for row in table.rows:
             for scale in table.scales:
                 if row.network:
-                    assert networks.scale_of(row.options(scale)) == scale and row.network["type"] in ARCH_REGISTRY
+                    by = table.protocol(scale).scale
+                    assert networks.scale_of(row.options(by)) == by and row.network["type"] in ARCH_REGISTRY
                 assert row.network or not row.weights(scale), row.label
             for run in (run for runs in row.runs.values() for run in runs):
                 assert [*(ROOT / "options").rglob(f"{run}.yml")], run

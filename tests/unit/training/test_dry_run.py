@@ -61,6 +61,11 @@ def without_data(options) -> dict[str, Any]:
         ("train_HAT_demo_SRx4", "260,594"),
         ("test_MSRResNet_SRx3", "1,554,499"),
         ("test_HAT_SRx4_no_gt", "20,772,507"),
+        ("train_hat-light-denoise-25", "1,003,915"),
+        ("train_hat-light-jpeg", "1,003,915"),
+        ("train_HAT_denoise_color_25", "20,477,083"),
+        ("train_HAT_jpeg_gray_q10_stage2", "20,472,689"),
+        ("test_HAT_jpeg_gray_q40", "20,472,689"),
     ],
 )
 def test_option_files_run(name, parameters):

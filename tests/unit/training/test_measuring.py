@@ -11,6 +11,7 @@ import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.models import build_model
 from basicsr.models.sr_model import SRModel
+from basicsr.utils import bgr2ycbcr
 from torch.utils.data import DataLoader
 
 from hat_arch import config
@@ -141,6 +142,43 @@ def test_a_test_measures_bicubic_too_and_writes_a_table(load, options, tmp_path,
     assert dataset["metrics"]["psnr_rgb"]["published"] is None
     out = capsys.readouterr().out
     assert "33.04 / – / 0.9000" in out and "bicubic" in (tmp_path / "results.md").read_text()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_test_of_restoration_measures_the_input_beside_the_network(
+    load, options, tmp_path, capsys, channels, demo_data
+):
+    for key in ("train", "logger"):
+        del options[key]
+    options["network_g"].update(upscale=1, upsampler="", in_chans=channels)
+    options["scale"] = 1
+    data = {"name": "noisy", "type": "DegradedImageDataset", "dataroot_gt": str(demo_data / "val_GT")}
+    data |= {"recipe": {"type": "noise", "sigma": 25, "seed": 0}, "io_backend": {"type": "disk"}}
+    options["datasets"] = {"test_1": data | ({"color": "y"} if channels == 1 else {})}
+    metrics = {
+        "psnr": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False},
+        "psnrb": {"type": "calculate_psnrb", "crop_border": 0, "test_y_channel": False},
+    }
+    options["val"].update(suffix=None, metrics=metrics)
+    model, loader = load(is_train=False)
+    model.validation(loader, "tiny", None, save_img=False)
+    write_results({**model.opt, "num_gpu": 0}, model.measured)
+    [found] = json.loads((tmp_path / "results.json").read_text())["datasets"]
+    expected = []
+    for file in (demo_data / "val_GT").iterdir():
+        gt = cv2.imread(str(file))
+        if channels == 1:
+            gt = bgr2ycbcr(gt, y_only=True)[..., None]
+        np.random.seed(0)
+        noisy = gt[..., ::-1] / 255 + np.random.normal(0, 25 / 255, gt.shape)
+        noisy = (noisy.clip(0, 1) * 255).round().astype(np.uint8)[..., ::-1]
+        expected.append(calculate_psnr(noisy, gt, crop_border=0))
+    assert 20 < np.mean(expected) < 22
+    assert found["metrics"]["psnr"]["input"] == pytest.approx(np.mean(expected), abs=1e-3)
+    assert set(found["metrics"]["psnrb"]) == {"input", "ours", "published"}
+    assert "bicubic" not in capsys.readouterr().out and "| input" in (tmp_path / "results.md").read_text().replace(
+        "  ", ""
+    )
 
 
 def test_a_table_leaves_out_what_nobody_measured():

@@ -15,7 +15,7 @@ from hat_arch.compat.registration import build
 from hat_arch.paper.networks import NETWORKS
 from hat_arch.weights import others
 from hat_arch.weights.files import WeightsError
-from hat_arch.weights.load import _ratio, hyper_parameters, load, load_network
+from hat_arch.weights.load import _ratio, another_task, hyper_parameters, load, load_network
 
 # isort: split
 # After hat_arch, which repairs torchvision.
@@ -35,8 +35,9 @@ SHAPES = st.fixed_dictionaries(
         "qkv_bias": st.booleans(),
         "ape": st.booleans(),
         "patch_norm": st.booleans(),
-        "upscale": st.sampled_from([1, 2, 3, 4, 8]),
-        "upsampler": st.sampled_from(["pixelshuffle", "pixelshuffledirect"]),
+        "enlarges": st.sampled_from(
+            [*itertools.product([1, 2, 3, 4, 8], ["pixelshuffle", "pixelshuffledirect"]), (1, "")]
+        ),
         "resi_connection": st.sampled_from(["1conv", "identity"]),
         "use_cab": st.booleans(),
         "use_ocab": st.booleans(),
@@ -50,6 +51,7 @@ SHAPES = st.fixed_dictionaries(
 @given(SHAPES)
 def test_any_hat_is_made_again_from_its_shapes(arguments):
     depths, heads = zip(*arguments.pop("groups"))
+    arguments["upscale"], arguments["upsampler"] = arguments.pop("enlarges")
     network = HAT(img_size=16, depths=depths, num_heads=heads, **arguments).eval()
     again = HAT(**hyper_parameters(network.state_dict())).eval()
     again.load_state_dict(network.state_dict())
@@ -88,6 +90,27 @@ def test_the_direct_upsampler_is_recognised_in_a_file(scale, tmp_path):
     lq = torch.rand(1, 3, 9, 13)
     with torch.no_grad():
         assert again.upscale == scale and torch.equal(again(lq), network(lq))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"upscale": 4}, {"upscale": 1, "upsampler": ""}),
+        ({"upscale": 1, "upsampler": ""}, {"upscale": 4}),
+        ({"upscale": 1, "upsampler": "", "in_chans": 1}, {"upscale": 1, "upsampler": ""}),
+        ({"upscale": 2, "upsampler": "pixelshuffledirect"}, {"upscale": 4, "upsampler": "pixelshuffledirect"}),
+    ],
+)
+def test_weights_of_another_scale_or_of_grey_images_are_said_so(theirs, ours, tmp_path):
+    file = tmp_path / "net.pth"
+    torch.save({"params_ema": HAT(**{**TINY, **theirs}).state_dict()}, file)
+    network = {"type": "HAT", **TINY, **ours}
+    told = [f"x{given['upscale']}.*{given.get('in_chans', 3)} channel" for given in (theirs, ours)]
+    with pytest.raises(WeightsError, match=rf"they are of a HAT of {told[0]}s?, this is one of {told[1]}") as caught:
+        load_network(file, network=network)
+    assert "\n" not in str(caught.value)
+    assert another_task(HAT(**{**TINY, **ours}).state_dict(), HAT(**{**TINY, **ours})) == []
+    assert another_task({"weight": torch.zeros(1)}, HAT(**TINY)) == []
 
 
 @pytest.fixture
