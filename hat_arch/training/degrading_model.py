@@ -39,8 +39,6 @@ class DegradingModel(HATModel):
     """Options on top that it reads beside those that its source names."""
     degrades = False
     validating = False
-    gt_usm: Tensor
-    """The ground truth, sharpened."""
 
     @staticmethod
     def option_problems(opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -114,14 +114,12 @@ def test_the_lr_depends_on_seed_draw_and_image_alone(build, recipe):
 
 
 def test_the_patch_of_the_lr_is_that_of_the_ground_truth(build):
-    model, dataset = build(recipe="bicubic")
+    model, dataset = build(recipe="bicubic", l1_gt_usm=False, percep_gt_usm=False)
     for position in range(4):
         lq, gt = fed(model, batch(dataset, position))
         reduced = torch.nn.functional.interpolate(gt, scale_factor=0.25, mode="bicubic", antialias=True)
         inside = slice(3, -3)
-        # the LR is made of the sharpened image
-        assert (lq - reduced)[..., inside, inside].abs().mean() < 0.06
-        assert torch.corrcoef(torch.stack([lq.flatten(), reduced.flatten()]))[0, 1] > 0.95
+        assert (lq - reduced)[..., inside, inside].abs().max() < 0.01
 
 
 def test_losses_compare_with_the_sharpened_ground_truth_that_the_file_asks_for(build):
