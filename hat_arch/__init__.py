@@ -25,11 +25,13 @@ from .data.multi_scale_dataset import MultiScaleImageNetDataset  # noqa: E402
 from .data.paired_dataset import SeededPairedDataset  # noqa: E402
 from .data.real_world_dataset import RealESRGANDataset  # noqa: E402
 from .inference.upscaler import Upscaler  # noqa: E402
+from .training.gan_model import HATGANModel  # noqa: E402
 from .training.hat_model import HATModel  # noqa: E402
 from .training.losses import SpectralL1Loss  # noqa: E402
 from .training.metrics import calculate_psnrb  # noqa: E402
 from .training.multi_task_model import MultiTaskHATModel  # noqa: E402
-from .training.real_world_models import RealHATGANModel, RealHATMSEModel  # noqa: E402
+from .training.real_gan_model import RealHATGANModel  # noqa: E402
+from .training.real_mse_model import RealHATMSEModel  # noqa: E402
 from .weights.pretrained import hat, hat_l, hat_s  # noqa: E402
 
 __version__ = "0.1.0"
@@ -37,6 +39,7 @@ __all__ = [
     "HAT",
     "BicubicLRDataset",
     "DegradedImageDataset",
+    "HATGANModel",
     "HATModel",
     "ImageNetPairedDataset",
     "MultiScaleImageNetDataset",
@@ -56,7 +59,7 @@ __all__ = [
 
 for arch in (HAT, MultiTaskHAT):
     register(ARCH_REGISTRY, arch)
-for model in (HATModel, MultiTaskHATModel, RealHATGANModel, RealHATMSEModel):
+for model in (HATGANModel, HATModel, MultiTaskHATModel, RealHATGANModel, RealHATMSEModel):
     register(MODEL_REGISTRY, model)
 register(LOSS_REGISTRY, SpectralL1Loss)
 register(METRIC_REGISTRY, calculate_psnrb)

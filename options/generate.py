@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import compact_models
+import real_world
 import restoration
 from templates import (
     ALL,
@@ -80,6 +81,7 @@ def files() -> dict[str, str]:
     made |= {f"{name}.yml": text for network in FAMILY for name, text in from_x2(network)}
     made |= {f"ablations/{name}.yml": text for name, text in ablations()}
     made |= {f"models/{name}.yml": text for name, text in compact_models.files()}
+    made |= {f"{path}.yml": text for path, text in real_world.files()}
     made |= {f"restoration/{name}.yml": text for name, text in restoration.files()}
     return {**made, "test_HAT_SRx4_no_gt.yml": without_gt()}
 

@@ -55,7 +55,7 @@ def build(options: dict[str, Any]) -> nn.Module:
     arguments = {key: value for key, value in options.items() if key != "type"}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.meshgrid")  # of BasicSR's SwinIR
-        network = ARCH_REGISTRY.get(options["type"])(**arguments)
+        network = registered(ARCH_REGISTRY, options["type"])(**arguments)
     if not isinstance(network, nn.Module):
         raise TypeError(f"makes no torch.nn.Module, but {network!r}")
     return network

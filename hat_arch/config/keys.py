@@ -119,7 +119,8 @@ def _check_call(
 def check_keys(opt: Options, model: type[schema.Section], problems: Problems) -> None:
     """Every key must be in the schema, or be read by the class that its section is for.
 
-    One that only other classes read is noted, unless it is a loss or a network, without which a training is another.
+    One that only other classes read is noted, unless it is a loss, a network or a sharpened ground truth, without which
+    a training is another.
     """
     of_model = reads(registered(MODEL_REGISTRY, opt["model_type"]))
     of_networks = {f"{stem}_{name.removeprefix('network_')}" for name in networks(opt) for stem in OF_NETWORKS}
@@ -166,7 +167,7 @@ def _unread(key: Key, value: Any, reader: str, section: type[schema.Section], pr
     others = [entry.removesuffix("_basicsr") for entry, cls in registry if name in reads(cls).keys]
     if value is None and (gone or others):
         return
-    if name.startswith("network_") or name.endswith("_opt"):
+    if name.startswith("network_") or name.endswith("_opt") or (name.endswith("gt_usm") and value):
         hint = f"; model_type may be: {', '.join(others)}" if others else did_you_mean(name, section.model_fields)
         problems.add(key, f"{reader} has no use for it{hint}")
     elif gone or others:
@@ -183,7 +184,10 @@ def _place(name: str) -> str | None:
 
 
 def check_needed(opt: Options, problems: Problems) -> None:
-    """What the model, and the data sets, read without asking must be there. Drops an empty ``scale``."""
+    """What the model, and the data sets, read without asking must be there. Drops an empty ``scale``.
+
+    A model of this project says more of itself: in ``needed_options``, and by ``option_problems``.
+    """
     cls = registered(MODEL_REGISTRY, opt["model_type"])
     datasets = [registered(DATASET_REGISTRY, dataset["type"]) for dataset in opt["datasets"].values()]
     if opt.get("scale") is None:
@@ -195,12 +199,18 @@ def check_needed(opt: Options, problems: Problems) -> None:
     top, train = needed(cls)
     on_top = top - schema.TrainOptions.model_fields.keys() - FROM_BASICSR - opt.keys()
     degrades = opt.get("high_order_degradation", True)  # without it, Real-ESRGAN's models need less
+    own: dict[str, Set[str]] = getattr(cls, "needed_options", {})
     missing = {"model_type": on_top if degrades else set(), "train": train - opt["train"].keys()}
+    missing["model_type"] |= own.get("model_type", set()) - opt.keys()
+    missing["train"] |= own.get("train", set()) - opt["train"].keys()
     for key, names in missing.items():
         if names:
             problems.add((key,), f"{opt['model_type']} needs, and this file lacks: {', '.join(sorted(names))}")
     queue, batch = opt.get("queue_size", 180), opt["datasets"].get("train", {}).get("batch_size_per_gpu", 1)
-    if "queue_size" in reads(cls).top and queue % batch:
+    if hasattr(cls, "option_problems"):
+        for place, problem in cls.option_problems(opt) if not problems.found else ():
+            problems.add(place, problem)
+    elif "queue_size" in reads(cls).top and queue % batch:
         problems.add(("queue_size",), f"{queue} is not a multiple of batch_size_per_gpu {batch}")
 
 

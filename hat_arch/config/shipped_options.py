@@ -15,6 +15,7 @@ FOLDERS = {
     "other_networks": "Other networks",
     "models": "Models in the package",
     "restoration": "Restoration",
+    "real_world": "Real-world images",
 }
 """Folder below ``options/`` → what its files are for."""
 PURPOSES = ("Train from scratch", "Pre-train on ImageNet", "Fine-tune", "Test", *FOLDERS.values())

@@ -26,10 +26,9 @@ class Reads(NamedTuple):
 
 @cache
 def reads(cls: type) -> Reads:
-    """What a class may read. Empty for one that was defined in a notebook or the like."""
-    words: set[str] = set()
-    keys: set[str] = set()
-    top: set[str] = set()
+    """What a class may read: what its source says, and its ``option_keys``. Empty if its source is not known."""
+    declared: frozenset[str] = getattr(cls, "option_keys", frozenset())
+    words, keys, top = set(declared), set(declared), set(declared)
     for module in _modules(cls):
         for node in ast.walk(_tree(module)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():

@@ -92,7 +92,7 @@ def _count(options_json: str, size: int, scale: int) -> Cost:
     options: Options = json.loads(options_json)
     with heads_as_defined():
         net = build(options).eval().to("meta")
-        channels: int = options.get("in_chans") or options.get("num_in_ch", 3)
+        channels = int(options.get("in_chans") or options.get("num_in_ch") or 3)
         image = pad_to_multiple(torch.empty(1, channels, size, size, device="meta"), options.get("window_size", 1))
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             sr = net(image)

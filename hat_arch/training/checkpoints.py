@@ -2,8 +2,9 @@
 
 A checkpoint is two files, as in BasicSR: ``models/net_g_<iter>.pth`` with the weights (``params``, ``params_ema``), and
 ``training_states/<iter>.state`` with all the rest: optimizers, schedulers, gradient scaler, every process's random
-numbers, the place in the epoch, the best metrics, the options, versions, and the checksum of the weights. The state is
-written last, so that a checkpoint without one, or whose weights have another checksum, is known to be incomplete.
+numbers, the place in the epoch, the best metrics, the options, versions, and the checksum of the weights. Those of a
+discriminator are in ``net_d_<iter>.pth``. The state is written last, so that a checkpoint without one, or whose weights
+have another checksum, is known to be incomplete.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import errno
 import importlib.metadata
 import io
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from .random_state import random_states, set_random_states
 from .run import TrainingRun
 
 PACKAGES = ("hat-arch", "basicsr", "torch", "numpy")
-FIXED = ("model_type", "scale", "network_g", "train.optim_g.type", "train.scheduler.type")
+FIXED = re.compile(r"(model_type|scale|network_\w|train\.optim_\w\.type|train\.scheduler\.type)(\..*)?")
 """Options without which a state means nothing; a run does not go on when one of them has changed."""
 
 
@@ -86,9 +88,15 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_weights(state: dict[str, Any], models: Path) -> None:
-    """Raises `CheckpointError` unless the weights that belong to a state are there and whole."""
-    names = state.get("weights") or {f"net_g_{state['iter']}.pth": None}  # BasicSR's own states name none
+def check_weights(state: dict[str, Any], models: Path, letters: Iterable[str] = "g") -> None:
+    """Raises `CheckpointError` unless the weights that belong to a state are there and whole.
+
+    Args:
+        state: of a checkpoint.
+        models: the folder of its weights.
+        letters: the networks, ``g`` and ``d``, that must be there for a state of BasicSR's own, which names none.
+    """
+    names = state.get("weights") or {f"net_{letter}_{state['iter']}.pth": None for letter in letters}
     for name, wanted in names.items():
         path = models / name
         if not path.is_file():
@@ -104,13 +112,19 @@ def iterations(states: Path) -> list[int]:
     return sorted((int(file.stem) for file in states.glob("*.state") if file.stem.isdigit()), reverse=True)
 
 
-def newest(states: Path, models: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest complete checkpoint of a run; says on standard error which ones it passes over, and why."""
+def newest(states: Path, models: Path, letters: Iterable[str] = "g") -> tuple[Path, dict[str, Any]] | None:
+    """The newest complete checkpoint of a run; says on standard error which ones it passes over, and why.
+
+    Args:
+        states: the folder of its states.
+        models: that of its weights.
+        letters: as for `check_weights`.
+    """
     for iteration in iterations(states):
         path = states / f"{iteration}.state"
         try:
             state = load(path)
-            check_weights(state, models)
+            check_weights(state, models, letters)
             return path, state
         except CheckpointError as error:
             print(f"{error}, looking for an earlier state", file=sys.stderr)
@@ -134,7 +148,7 @@ def changed_options(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[s
         if old.get(key) != new.get(key):
             before_and_now = (repr(options[key]) if key in options else "absent" for options in (old, new))
             line = f"{key}: {' → '.join(before_and_now)}"
-            (fatal if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED) else harmless).append(line)
+            (fatal if FIXED.fullmatch(key) else harmless).append(line)
     return fatal, harmless
 
 
@@ -195,10 +209,7 @@ class SavingModel(SRModel):
         """
         if self.run.dry:
             return
-        states = [random_states()]
-        if self.opt["dist"]:
-            own, states = states[0], states * self.opt["world_size"]
-            distributed.all_gather_object(states, own)
+        states = [] if current_iter == -1 else self.of_processes()
         if self.opt["rank"] != 0:
             self.saved = current_iter
             return
@@ -241,6 +252,23 @@ class SavingModel(SRModel):
             write_bytes(safetensors.torch.save(last), folder / f"net_g_{label}.safetensors")
         return {f"net_g_{label}.pth": write(content, folder / f"net_g_{label}.pth")}
 
+    def of_processes(self) -> list[dict[str, Any]]:
+        """`of_process` of all processes, on the first; on the others nothing of use."""
+        own = self.of_process()
+        if not self.opt["dist"]:
+            return [own]
+        all_processes = [own] * self.opt["world_size"]
+        distributed.gather_object(own, all_processes if self.opt["rank"] == 0 else None)
+        return all_processes
+
+    def of_process(self) -> dict[str, Any]:
+        """What each process has of its own, for a checkpoint: its random numbers, and what subclasses add."""
+        return random_states()
+
+    def restore_process(self, state: dict[str, Any]) -> None:
+        """Undoes `of_process`."""
+        set_random_states(state)
+
     def state(self, epoch: int, current_iter: int, random: list[Any], weights: dict[str, str]) -> dict[str, Any]:
         """All that a checkpoint holds beside the weights (see the module)."""
         return {
@@ -262,7 +290,15 @@ class SavingModel(SRModel):
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint: optimizers, schedulers, random numbers, the place in the data."""
+        """Goes on from a checkpoint: optimizers, schedulers, random numbers, the place in the data.
+
+        Raises:
+            CheckpointError: it is that of a training with another number of networks.
+        """
+        there, wanted = len(resume_state["optimizers"]), len(self.optimizers)
+        if there != wanted:
+            what = f"has {there} optimizer{'s' if there > 1 else ''}, {self.opt['model_type']} has {wanted}"
+            raise CheckpointError(f"{self.opt['path']['resume_state']}: {what}: one of them trains a discriminator")
         super().resume_training(resume_state)
         self.saved = resume_state["iter"]
         if "random" not in resume_state:
@@ -275,5 +311,5 @@ class SavingModel(SRModel):
         self.best_metric_results = resume_state["best_metrics"]
         self.bad_steps = resume_state["bad_steps"]
         if self.opt["rank"] < len(resume_state["random"]):
-            set_random_states(resume_state["random"][self.opt["rank"]])
+            self.restore_process(resume_state["random"][self.opt["rank"]])
         self.run.resume(resume_state)

@@ -37,7 +37,7 @@ from ..utils.files import from_home
 from . import pipeline
 from .measuring import where
 from .run import Stopped, TrainingRun
-from .start_summary import network, training
+from .start_summary import discriminator, network, training
 
 LEAST_PATCH = 16  # pixels of LR
 VALIDATED = (20, 14)  # pixels of LR: no whole windows
@@ -51,6 +51,8 @@ MAKE = {
     "demo": "basicsr data demo",
     "DFWB": "basicsr data sub-images FOLDER_OF_ALL datasets/DFWB/HR_sub --size 288 --step 144; "
     "basicsr data lmdb datasets/DFWB/HR_sub datasets/DFWB/DFWB_HR_sub.lmdb",
+    "DFO": "basicsr data sub-images FOLDER_OF_ALL datasets/DFO/HR_sub --size 480 --step 240; "
+    "basicsr data lmdb datasets/DFO/HR_sub datasets/DFO/DFO_HR_sub.lmdb",
     **{f"{one.folder}/HR": f"put its {one.images} images there, whole" for one in RESTORATION_SETS},
     **{one.folder: "basicsr data prepare benchmarks FOLDER_WITH_ALL" for one in BENCHMARK_SETS},
 }
@@ -132,9 +134,11 @@ def reduced(opt: Options, folder: Path, absent: list[Path], growth: int = 1) -> 
     for name, section in networks(small).items():
         small[name] = without_absent_weights(section)
     small |= {"gt_size": _gt_size(opt)} if "gt_size" in opt else {}
-    small |= {"queue_size": 1} if "queue_size" in opt else {}  # of the pairs that Real-ESRGAN's models mix
+    small |= {"queue_size": 1} if opt.get("queue_size") else {}  # of the pairs that Real-ESRGAN's models mix
     if "train" in small:
         small["train"]["total_iter"] = 1
+        if "net_d_iters" in small["train"] or "net_d_init_iters" in small["train"]:  # the generator learns too
+            small["train"].update(net_d_iters=1, net_d_init_iters=0)
         small["logger"].update(use_tb_logger=False, wandb=None)
         if small.get("val"):
             small["val"]["val_freq"] = 2  # after the last step alone
@@ -183,7 +187,8 @@ def _quiet() -> Iterator[None]:
 
 def _summary(file: Path, opt: Options, tried: str, model: Any, absent: list[Path]) -> list[str]:
     count = sum(weights.numel() for weights in _network(opt, model).parameters())
-    rows = [("network", f"{network(opt)}, {count:,} parameters"), *_weights(file, opt, absent)]
+    rows = [("network", f"{network(opt)}, {count:,} parameters"), *discriminator(opt, model)]
+    rows += _weights(file, opt, absent)
     if "train" in opt:
         rows += [("training", training(opt)), *([("memory", _memory(model))] if model else [])]
     commands: dict[str, None] = {}  # in their order

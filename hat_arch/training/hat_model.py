@@ -6,7 +6,7 @@ Validation is in `validation`, checkpoints are in `checkpoints`; each has a base
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -108,14 +108,18 @@ class HATModel(SavingModel, ValidatingModel):
             TrainingError: too many steps in a row that are not finite.
             Stopped: a signal came; the state is saved.
         """
-        self.optimizer_g.zero_grad()
+        learners = self.learners()
+        for _, optimizer in learners.values():
+            optimizer.zero_grad()
         losses = self.compute_gradients()
-        self.scaler.unscale_(self.optimizer_g)
-        norm = nn.utils.get_total_norm([p.grad for p in self.net_g.parameters() if p.grad is not None])
+        norms = {}
+        for name, (net, optimizer) in learners.items():
+            self.scaler.unscale_(optimizer)
+            norms[name] = nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
 
-        self.log_dict, finite, stop_signal = self.read_back(losses, norm)
+        self.log_dict, finite, stop_signal = self.read_back({**losses, **norms})
         if finite:
-            self.update(norm)
+            self.update(learners, norms)
         else:
             self.pass_over(current_iter)
         self.scaler.update()
@@ -123,65 +127,109 @@ class HATModel(SavingModel, ValidatingModel):
             self.log_dict["bad_steps"] = self.bad_steps
         self.run.step_done(self, current_iter, stop_signal)
 
+    def learners(self) -> dict[str, tuple[nn.Module, torch.optim.Optimizer]]:
+        """The networks that this step updates, with their optimizers, by the name of their gradient's norm in the log.
+
+        All gradients are computed before any network is updated.
+        """
+        return {"grad_norm": (self.net_g, self.optimizer_g)}
+
     def compute_gradients(self) -> OrderedDict[str, Tensor]:
-        """Runs the network and the losses forward and backward; returns each loss, a mean over the batch."""
+        """Adds up the gradients of the parts of the batch; returns each loss, a mean over the batch."""
         losses: OrderedDict[str, Tensor] = OrderedDict()
-        for lq, gt, share, gradient_exchange in self.parts():
-            with gradient_exchange:
-                with self.autocast():
-                    output = self.net_g(lq)
-                self.output = output if output.dtype == gt.dtype else output.float()
-                named = self.losses(self.output, gt)
-                total = torch.stack(tuple(named.values())).sum() if len(named) > 1 else next(iter(named.values()))
-                self.scaler.scale(total if share == 1 else total * share).backward()
-            for name, value in named.items():
+        for part, share in self.parts():
+            for name, value in self.backward(part, share).items():
                 losses[name] = losses.get(name, 0) + value.detach() * share
         return losses
 
-    def parts(self) -> Iterator[tuple[Tensor, Tensor, float, AbstractContextManager]]:
-        """LR, GT and share of the parts of a batch; processes exchange gradients only after the last."""
-        count = min(self.train_opt.get("accumulate", 1), len(self.lq))
-        for n, (lq, gt) in enumerate(zip(self.lq.tensor_split(count), self.gt.tensor_split(count))):
-            local = isinstance(self.net_g, DistributedDataParallel) and n < count - 1
-            yield lq, gt, len(lq) / len(self.lq), self.net_g.no_sync() if local else nullcontext()  # type: ignore[operator]
+    def parts(self) -> Iterator[tuple[slice, float]]:
+        """The parts of the batch, as places in it, and their shares of it."""
+        total = len(self.lq)
+        count = min(self.train_opt.get("accumulate", 1), total)
+        size, larger = divmod(total, count)
+        start = 0
+        for n in range(count):
+            stop = start + size + (n < larger)
+            yield slice(start, stop), (stop - start) / total
+            start = stop
 
-    def losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        """The losses of ``train:`` by the names of BasicSR's log, each a scalar."""
+    def backward(self, part: slice, share: float) -> dict[str, Tensor]:
+        """Runs the network and the losses forward and backward on a part of the batch; returns the losses."""
+        with self.exchange(self.net_g, part):
+            self.output = self.result(self.net_g, self.lq[part])
+            losses = self.losses(self.output, part)
+            self.add_gradient(losses, share)
+        return losses
+
+    def exchange(self, net: nn.Module, part: slice | None) -> AbstractContextManager:
+        """The context of a network's forward and backward: processes exchange gradients after the batch's last part.
+
+        None stands for a part after which another backward of the network comes.
+        """
+        last = part is not None and part.stop == len(self.lq)
+        return nullcontext() if last or not isinstance(net, DistributedDataParallel) else net.no_sync()
+
+    def result(self, net: nn.Module, images: Tensor) -> Tensor:
+        """What a network makes of images ``(B, C, H, W)``, computed in ``precision``, returned in fp32."""
+        with self.autocast():
+            output = net(images)
+        return output.float() if output.dtype in AUTOCAST.values() else output
+
+    def add_gradient(self, losses: Mapping[str, Tensor], share: float) -> None:
+        """Runs the sum of losses backward, weighted by the share that they are of the batch."""
+        total = torch.stack(tuple(losses.values())).sum() if len(losses) > 1 else next(iter(losses.values()))
+        self.scaler.scale(total if share == 1 else total * share).backward()
+
+    def losses(self, output: Tensor, part: slice) -> dict[str, Tensor]:
+        """The losses of ``train:`` by the names of BasicSR's log, each a scalar: of a part of the batch."""
+        gt = self.gt[part]
+        return {**self.pixel_losses(output, gt), **self.perceptual_losses(output, gt)}
+
+    def pixel_losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """``pixel_opt``'s and ``fft_opt``'s."""
         named: dict[str, Tensor] = {}
         if self.cri_pix:
             named["l_pix"] = self.cri_pix(output, gt)
         if self.cri_fft:
             named["l_fft"] = self.cri_fft(output, gt)
-        if self.cri_perceptual:
-            perceptual, style = self.cri_perceptual(output, gt)
-            named |= {k: v for k, v in (("l_percep", perceptual), ("l_style", style)) if v is not None}
         return named
 
-    def read_back(self, losses: dict[str, Tensor], norm: Tensor) -> tuple[OrderedDict[str, float], bool, int]:
+    def perceptual_losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """``perceptual_opt``'s."""
+        if not self.cri_perceptual:
+            return {}
+        perceptual, style = self.cri_perceptual(output, gt)
+        return {name: value for name, value in (("l_percep", perceptual), ("l_style", style)) if value is not None}
+
+    def read_back(self, values: dict[str, Tensor]) -> tuple[OrderedDict[str, float], bool, int]:
         """Waits for the device, once in a step, and lets all processes decide alike.
 
+        Args:
+            values: losses and norms of gradients, by their names.
+
         Returns:
-            losses and gradient norm, as means over the processes; whether all are finite in all processes; and the
-            signal for which all processes stop, 0 for none.
+            them as means over the processes; whether all are finite in all processes; and the signal for which all
+            processes stop, 0 for none.
         """
-        values = torch.stack([*losses.values(), norm.to(self.device)])
-        bad = values.isfinite().all().logical_not().to(values.dtype)
+        stacked = torch.stack([value.to(self.device) for value in values.values()])
+        bad = stacked.isfinite().all().logical_not().to(stacked.dtype)
         if not self.opt["dist"]:
-            *numbers, any_bad = torch.cat([values, bad[None]]).tolist()
+            *numbers, any_bad = torch.cat([stacked, bad[None]]).tolist()
             stop_signal = self.run.stop_signal
         else:
-            stops = values.new_tensor([self.run.stop_signal == number for number in SIGNALS])
-            packed = torch.cat([values / self.opt["world_size"], bad[None], stops])
+            stops = stacked.new_tensor([self.run.stop_signal == number for number in SIGNALS])
+            packed = torch.cat([stacked / self.opt["world_size"], bad[None], stops])
             distributed.all_reduce(packed)
             *numbers, any_bad, interrupted, terminated = packed.tolist()
             stop_signal = SIGNALS[0] if interrupted else SIGNALS[1] if terminated else 0
-        return OrderedDict(zip([*losses, "grad_norm"], numbers)), not any_bad, int(stop_signal)
+        return OrderedDict(zip(values, numbers)), not any_bad, int(stop_signal)
 
-    def update(self, norm: Tensor) -> None:
-        """Updates the weights and their moving average by gradients that are finite, of the norm ``norm``."""
-        if (limit := self.train_opt.get("clip_grad_norm")) is not None:
-            nn.utils.clip_grads_with_norm_(self.net_g.parameters(), limit, norm)
-        self.optimizer_g.step()  # not through the scaler, which would wait for the device to know what is known
+    def update(self, learners: dict[str, tuple[nn.Module, torch.optim.Optimizer]], norms: Mapping[str, Tensor]) -> None:
+        """Updates networks and the moving average by gradients that are finite, of norms that are known."""
+        for name, (net, optimizer) in learners.items():
+            if (limit := self.train_opt.get("clip_grad_norm")) is not None:
+                nn.utils.clip_grads_with_norm_(net.parameters(), limit, norms[name])
+            optimizer.step()  # not through the scaler, which would wait for the device to know what is known
         self.bad_steps_in_a_row = 0
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)

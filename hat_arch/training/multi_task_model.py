@@ -14,13 +14,14 @@ class MultiTaskHATModel(HATModel):
     of the task of ``scale``.
     """
 
-    def losses(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+    def losses(self, output: Tensor, part: slice) -> dict[str, Tensor]:
         scales = self.get_bare_model(self.net_g).scales
         height, width = self.lq.shape[-2:]
         lengths = [height * width * scale**2 for scale in scales]
         named: dict[str, Tensor] = {}
-        for scale, sr, hr in zip(scales, output.split(lengths, -1), gt.split(lengths, -1)):
+        for scale, sr, hr in zip(scales, output.split(lengths, -1), self.gt[part].split(lengths, -1)):
             sides = height * scale, width * scale
-            of_scale = super().losses(sr.unflatten(-1, sides), hr.unflatten(-1, sides))
+            sr, hr = sr.unflatten(-1, sides), hr.unflatten(-1, sides)
+            of_scale = {**self.pixel_losses(sr, hr), **self.perceptual_losses(sr, hr)}
             named |= {f"{name}_x{scale}": loss for name, loss in of_scale.items()}
         return named

@@ -12,6 +12,7 @@ from basicsr.utils import make_exp_dirs
 from basicsr.utils.misc import mkdir_and_rename
 from torch import distributed
 
+from ..config.keys import networks
 from ..config.reading import Options
 from ..utils.errors import UserError
 from ..utils.files import write_file
@@ -89,6 +90,8 @@ def starting_point(opt: Options, checked: Options, restart: bool) -> tuple[Path,
         UserError: the folder holds a run, and nothing says what to do about it; or there is no such state.
     """
     root, states, models = folder(opt), Path(opt["path"]["training_states"]), Path(opt["path"]["models"])
+    kept = opt["path"].get("ignore_resume_networks") or ()
+    letters = [name.removeprefix("network_") for name in networks(opt) if name not in kept]
     given = Path(opt["path"]["resume_state"]) if opt["path"].get("resume_state") else None
     own = given is not None and given.resolve().parent == states.resolve()
     shown = os.path.relpath(root)
@@ -96,13 +99,13 @@ def starting_point(opt: Options, checked: Options, restart: bool) -> tuple[Path,
         raise UserError(f"--restart moves {shown} away, and with it path: resume_state {given}; leave out one of them")
     if opt["auto_resume"]:
         _raise_if_done(opt, checked, opt["train"]["total_iter"])
-        if found := checkpoints.newest(states, models):
+        if found := checkpoints.newest(states, models, letters):
             return found[0], models
         if (root / FINISHED).is_file():
             raise UserError(f"{shown}: has weights, but no state to go on from; begin again with --restart{KEPT}")
     elif own:
         assert given is not None
-        _check(given, models)
+        _check(given, models, letters)
         return given, models
     elif not restart and "debug" not in opt["name"] and _holds_a_run(states, models):
         _raise_if_done(opt, checked, None)
@@ -112,14 +115,14 @@ def starting_point(opt: Options, checked: Options, restart: bool) -> tuple[Path,
     if given is None:
         return None
     weights = given.parent.parent / "models"
-    _check(given, weights)
+    _check(given, weights, letters)
     return given, weights
 
 
-def _check(state: Path, models: Path) -> None:
+def _check(state: Path, models: Path, letters: list[str]) -> None:
     """Raises `CheckpointError` unless the state that the option file names, and its weights, can be used."""
     try:
-        checkpoints.check_weights(checkpoints.load(state), models)
+        checkpoints.check_weights(checkpoints.load(state), models, letters)
     except checkpoints.CheckpointError as error:
         raise checkpoints.CheckpointError(
             f"path: resume_state: {error}; name another state, or leave it out and go on with --auto_resume"

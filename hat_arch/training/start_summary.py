@@ -30,6 +30,7 @@ def start_summary(opt: Options, model: Any, datasets: Sequence[tuple[str, str, i
     device = torch.cuda.get_device_name() if model.device.type == "cuda" else cpu_name()
     rows = [
         ("network", f"{network(opt)}, {parameters(model):,} parameters"),
+        *discriminator(opt, model),
         ("weights", os.path.relpath(shown) if Path(shown).exists() else shown),
         *([("training", training(opt)), ("precision", train.get("precision", "fp32"))] if train else []),
         *((phase, f"{name}, {images:,} images") for phase, name, images in datasets),
@@ -43,6 +44,14 @@ def start_summary(opt: Options, model: Any, datasets: Sequence[tuple[str, str, i
 def network(opt: Options) -> str:
     scale = f" x{opt['scale']}" if "scale" in opt else ""
     return f"{opt['network_g']['type']}{scale}"
+
+
+def discriminator(opt: Options, model: Any) -> list[tuple[str, str]]:
+    """A row about the discriminator, if the model has one."""
+    if not hasattr(model, "net_d"):
+        return []
+    count = sum(parameter.numel() for parameter in model.net_d.parameters())
+    return [("discriminator", f"{opt['network_d']['type']}, {count:,} parameters")]
 
 
 def parameters(model: Any) -> int:

@@ -27,6 +27,7 @@ def file_of(verb: str, model: str) -> str:
 
 
 MODELS = ("hat-light-x4", "hat-light-x2", "hat-light-denoise-25", "hat-light-jpeg")
+MODELS += ("hat-light-photo-x4", "hat-light-photo-x2")
 """Absent until they are in the package."""
 BENCHMARKS = ["Set5", "Set14", "BSD100", "Urban100", "Manga109"]
 TABLES = yaml.safe_load((ROOT / "hat_arch/paper/tables.yml").read_text(encoding="utf-8"))
@@ -71,7 +72,7 @@ def test_passes_the_check_and_measures_as_the_paper(name, tmp_path, monkeypatch)
     measured = [one for phase, one in opt["datasets"].items() if phase != "train" and one["name"] in BENCHMARKS]
     assert {Path(one["dataroot_gt"]).name for one in measured} <= {f"GTmod{opt['scale']}"}
     assert {Path(one["dataroot_lq"]).name for one in measured} <= {f"LRbicx{opt['scale']}"}
-    if name.startswith("test") and "no_gt" not in name and FILES[name].parent.name != "models":
+    if name.startswith("test") and "no_gt" not in name and FILES[name].parent.name not in ("models", "real_world"):
         assert [one["name"] for one in measured] == BENCHMARKS and opt["path"]["param_key_g"] == "params_ema"
     for key, metric in opt["val"].get("metrics", {}).items():
         assert (metric["crop_border"], metric["test_y_channel"]) == (opt["scale"], key != "psnr_rgb")
@@ -82,7 +83,9 @@ def test_passes_the_check_and_measures_as_the_paper(name, tmp_path, monkeypatch)
 OF_THE_PAPER = [
     name
     for name, file in FILES.items()
-    if name.startswith("train_") and "demo" not in name and file.parent.name not in ("models", "restoration")
+    if name.startswith("train_")
+    and "demo" not in name
+    and file.parent.name not in ("models", "restoration", "real_world")
 ]
 
 
@@ -103,6 +106,55 @@ def test_training_has_the_numbers_of_the_official_option_files(name):
     kind = {"ImageNet": "ImageNetPairedDataset", "DF2K": "SeededPairedDataset"}[official["data"]]
     assert (data["name"], data["type"], data["batch_size_per_gpu"]) == (official["data"], kind, 4)
     assert data["gt_size"] == 64 * opt["scale"] and data["use_hflip"] and data["use_rot"]
+
+
+REAL_WORLD = [name for name, file in FILES.items() if file.parent.name == "real_world" and name.startswith("train")]
+
+
+@pytest.mark.parametrize("name", REAL_WORLD)
+def test_real_world_training_has_the_numbers_of_the_official_option_files(name):
+    mse, gan, opt = TABLES["training"]["Real_HAT_mse"], TABLES["training"]["Real_HAT_GAN"], read(name)
+    train, data, scale = opt["train"], opt["datasets"]["train"], opt["scale"]
+    assert opt["network_g"] == read(f"train_HAT_SRx{scale}")["network_g"]
+    stage = name.partition(f"x{scale}_")[2]
+    official = mse if stage == "mse" else gan
+    assert (train["total_iter"], train["scheduler"]["milestones"]) == (official["iters"], official["milestones"])
+    assert (opt["gt_size"], data["batch_size_per_gpu"]) == (official["gt"], official["batch_per_gpu"])
+    assert train["ema_decay"] == official["ema"] and train["pixel_opt"]["loss_weight"] == gan["losses"]["L1"]
+    assert (data["use_rot"], data["use_hflip"], opt["queue_size"]) == (mse["rot"], mse["hflip"], gan["queue_size"])
+    rates = {train[optimizer]["lr"] for optimizer in ("optim_g", "optim_d") if optimizer in train}
+    assert rates == {mse["lr"]} == {gan["lr_g_and_d"]}
+    names = {"kernel": "blur_kernel_size", "betag": "betag_range", "betap": "betap_range", "jpeg": "jpeg_range"}
+    names |= {"gaussian_prob": "gaussian_noise_prob", "poisson": "poisson_scale_range", "gray_prob": "gray_noise_prob"}
+    read_in = {**opt, **data}
+    for order, end in ((gan["degradation_1"], ""), (gan["degradation_2"], "2")):
+        single = ("second_blur_prob", "final_sinc_prob")
+        for key, value in order.items():
+            assert read_in[names.get(key, key) + ("" if key in single else end)] == value, key
+    assert read_in["kernel_prob2"] == gan["degradation_1"]["kernel_prob"]
+    if stage == "mse":
+        assert opt["gt_usm"] is mse["gt_usm"] and "network_d" not in opt
+        return
+    usm = {key: value and stage == "gan_sharper" for key, value in gan["usm"].items()}
+    assert {key: opt[key] for key in usm} == usm
+    assert opt["network_d"] == {**gan["discriminator"], "num_in_ch": 3}
+    perceptual, losses = train["perceptual_opt"], gan["losses"]
+    assert perceptual["layer_weights"] == losses["perceptual"]["vgg19_before_relu"]
+    assert perceptual["perceptual_weight"] == losses["perceptual"]["weight"] and perceptual["use_input_norm"]
+    assert (train["gan_opt"]["gan_type"], train["gan_opt"]["loss_weight"]) == tuple(losses["gan"].values())
+    assert opt["path"]["pretrain_network_g"] == f"experiments/train_RealHAT_SRx{scale}_mse/models/net_g_latest.pth"
+
+
+def test_both_stages_and_scales_of_real_world_training_are_there():
+    assert {*REAL_WORLD} == {
+        f"train_RealHAT_SRx{scale}_{end}" for scale in (2, 4) for end in ("mse", "gan", "gan_sharper")
+    }
+    photo = {f"train_hat_light_photo_x{scale}{end}" for scale in (2, 4) for end in ("", "_gan")}
+    assert photo <= FILES.keys()
+    for name in photo:
+        opt = read(name)
+        assert opt["network_g"] == {**read("train_hat_light_x4")["network_g"], "upscale": opt["scale"]}
+        assert (opt.get("recipe") or opt["datasets"]["train"]["recipe"]) == opt["datasets"]["val"]["recipe"] == "photo"
 
 
 RESTORATION = [name for name, file in FILES.items() if file.parent.name == "restoration"]

@@ -76,6 +76,22 @@ def test_option_files_run(name, parameters):
 
 
 @pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("train_hat_light_photo_x2_gan", "l_g_percep"),
+        ("train_hat_light_photo_x4_gan", "l_d_fake"),
+        ("test_RealHAT_SRx2", "a validation"),
+    ],
+)
+def test_real_world_option_files_run(name, words, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
+    said = dry_run.dry_run(shipped_options.named(name), name.startswith("train"))
+    assert said.endswith("\nOK") and words in said
+    if "_gan" in name:
+        assert "missing: experiments/pretrained_models/vgg19-" in said and "; to make it: basicsr train -opt" in said
+
+
+@pytest.mark.parametrize(
     ("make", "words"),
     [
         (official.hat_training, "l_pix"),

@@ -1,0 +1,371 @@
+"""Option files of real-world training, for ``generate.py``: HAT's, and those of the models for photographs.
+
+HAT's numbers are those of the official option files (``hat_arch/paper/tables.yml``: ``training``, ``Real_HAT_mse`` and
+``Real_HAT_GAN``), which are for x4. The files for photographs repeat how the models in the package were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import compact_models
+from compact_models import COSINE, PSNR_RGB
+from templates import (
+    BENCHMARKS,
+    HEAD,
+    METRICS,
+    OWN_IMAGES,
+    STARTS_FROM_A_RUN,
+    STARTS_FROM_NOTHING,
+    TEST,
+    commented,
+    network,
+    weights_of,
+    yaml_value,
+)
+
+from hat_arch.paper.networks import network_options
+
+SCALES = (4, 2)
+MSE, GAN = "RealHATMSEModel", "RealHATGANModel"
+PHOTO_ITERATIONS = {4: 6_000, 2: 6_000}
+PHOTO_GAN_ITERATIONS = 4_000
+DEGRADATION: dict[str, dict[str, Any]] = {
+    "first": {
+        "resize_prob": [0.2, 0.7, 0.1],
+        "resize_range": [0.15, 1.5],
+        "gaussian_noise_prob": 0.5,
+        "noise_range": [1, 30],
+        "poisson_scale_range": [0.05, 3],
+        "gray_noise_prob": 0.4,
+        "jpeg_range": [30, 95],
+    },
+    "second": {
+        "second_blur_prob": 0.8,
+        "resize_prob2": [0.3, 0.4, 0.3],
+        "resize_range2": [0.3, 1.2],
+        "gaussian_noise_prob2": 0.5,
+        "noise_range2": [1, 25],
+        "poisson_scale_range2": [0.05, 2.5],
+        "gray_noise_prob2": 0.4,
+        "jpeg_range2": [30, 95],
+    },
+}
+"""Of the official option files; in the order of Real-ESRGAN's."""
+KINDS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+BLUR: dict[str, Any] = {
+    "blur_kernel_size": 21,
+    "kernel_list": KINDS,
+    "kernel_prob": [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
+    "sinc_prob": 0.1,
+    "blur_sigma": [0.2, 3],
+    "betag_range": [0.5, 4],
+    "betap_range": [1, 2],
+}
+BLUR |= {f"{key}2": value for key, value in BLUR.items()} | {"blur_sigma2": [0.2, 1.5], "final_sinc_prob": 0.8}
+
+TRAINING = """\
+{comment}{head}
+{degradation}
+datasets:
+  train:
+{data}\
+    io_backend:
+      type: lmdb
+    use_hflip: true
+    use_rot: {rot}
+{loader}\
+
+{validation}
+{network}
+{discriminator}\
+path:
+{path}\
+  resume_state: ~
+
+train:
+  ema_decay: 0.999
+  optim_g:
+{adam}\
+{optim_d}\
+  scheduler:
+{scheduler}\
+  total_iter: {iterations}
+  warmup_iter: -1
+  pixel_opt:
+    type: L1Loss
+    loss_weight: 1.0
+    reduction: mean
+{losses}\
+
+val:
+  val_freq: {val_freq}
+  save_img: false
+{metrics}
+logger:
+  print_freq: 100
+{checkpoints}\
+  use_tb_logger: true
+"""
+SIZE = """\
+gt_size: {gt_size} # LR patches of {lq_size}x{lq_size}
+queue_size: {queue_size}{why}
+"""
+DFO = """\
+    name: DFO
+    type: RealESRGANDataset # ground truth alone: the model makes the LR
+    # DIV2K, Flickr2K and OutdoorSceneTraining, in sub-images; made by:
+    #   basicsr data sub-images FOLDER_OF_ALL datasets/DFO/HR_sub --size 480 --step 240
+    #   basicsr data lmdb datasets/DFO/HR_sub datasets/DFO/DFO_HR_sub.lmdb
+    dataroot_gt: datasets/DFO/DFO_HR_sub.lmdb
+"""
+LOADER = """\
+    num_worker_per_gpu: {workers}
+    batch_size_per_gpu: 4
+    dataset_enlarge_ratio: {ratio}
+"""
+VALIDATION = """\
+  val:
+    name: {name}
+    type: DegradedImageDataset # each image always in the same way
+    recipe: {recipe}
+    dataroot_gt: {folder}
+    io_backend:
+      type: disk
+"""
+DISCRIMINATOR = """\
+network_d:
+  type: UNetDiscriminatorSN
+  num_in_ch: 3
+  num_feat: 64
+  skip_connection: true
+
+"""
+ADAM = """\
+    type: Adam
+    lr: 1e-4
+    weight_decay: 0
+    betas: [0.9, 0.99]
+"""
+LOSSES = """\
+  perceptual_opt:
+    type: PerceptualLoss # its VGG19 is downloaded, or found in ~/.cache/torch/hub/checkpoints
+    layer_weights: # before the activation
+      conv1_2: 0.1
+      conv2_2: 0.1
+      conv3_4: 1
+      conv4_4: 1
+      conv5_4: 1
+    vgg_type: vgg19
+    use_input_norm: true
+    range_norm: false
+    perceptual_weight: 1.0
+    style_weight: 0
+    criterion: l1
+  gan_opt:
+    type: GANLoss
+    gan_type: vanilla
+    real_label_val: 1.0
+    fake_label_val: 0.0
+    loss_weight: 0.1
+  net_d_iters: 1
+  net_d_init_iters: 0
+"""
+CONSTANT = """\
+    type: MultiStepLR
+    milestones: [{iterations}]
+    gamma: 0.5
+"""
+PHOTO_DATA = """\
+    name: light
+    type: RealESRGANDataset # ground truth alone: the model makes the LR
+    dataroot_gt: datasets/light/light_HR_sub.lmdb
+    crop_pad_size: {around} # what is degraded, and the patch then cut out of
+    use_channel_permutation: true # two hundred photographs do not show all the colours that others have
+"""
+USM = {
+    "mse": {"gt_usm": True},
+    "gan": {"l1_gt_usm": False, "percep_gt_usm": False, "gan_gt_usm": False},
+    "gan_sharper": {"l1_gt_usm": True, "percep_gt_usm": True, "gan_gt_usm": False},
+}
+"""Stage → whether losses compare with ground truth that was sharpened."""
+WHAT = {
+    "mse": "first stage: L1 alone.",
+    "gan": "second stage, against a discriminator; the losses compare with the ground truth as it is.",
+    "gan_sharper": "second stage, against a discriminator; L1 and perceptual loss compare with sharpened ground truth.",
+}
+
+
+def training(stage: str, scale: int) -> tuple[str, str]:
+    """Name and text of a training of HAT; ``stage`` is one of `USM`."""
+    name, is_gan = f"train_RealHAT_SRx{scale}_{stage}", stage != "mse"
+    whose = "The settings are the official option file's" if scale == 4 else "The official settings for x4"
+    comment = [f"HAT x{scale} for real-world images, {WHAT[stage]} {whose}."]
+    if stage == "gan":
+        comment.append(
+            "The official option file is that of train_RealHAT_SRx4_gan_sharper.yml; of this variant its README says "
+            "only that the ground truth is not sharpened."
+        )
+    comment += ["Start on 8 GPUs:", f"  basicsr train -opt {name}.yml --gpus 8"]
+    iterations, before = (400_000, f"train_RealHAT_SRx{scale}_mse") if is_gan else (1_000_000, None)
+    lines = [*USM[stage].items(), *DEGRADATION["first"].items(), *DEGRADATION["second"].items()]
+    size = SIZE.format(gt_size=256, lq_size=256 // scale, queue_size=180, why=" # pairs that batches are mixed from")
+    return name, TRAINING.format(
+        comment=commented(comment),
+        head=head(name, scale, GAN if is_gan else MSE),
+        degradation="".join(f"{key}: {yaml_value(value)}\n" for key, value in lines) + size,
+        data=DFO + "".join(f"    {key}: {yaml_value(value)}\n" for key, value in BLUR.items()),
+        rot="false",
+        loader=LOADER.format(workers=6, ratio=1),
+        validation=degraded("Set14_degraded", "realesrgan", f"datasets/{BENCHMARKS['Set14']}/GTmod{scale}"),
+        network=network(network_options("HAT", scale)),
+        adam=ADAM,
+        **second_stage(is_gan),
+        path=starts_from(before),
+        scheduler=CONSTANT.format(iterations=iterations),
+        iterations=iterations,
+        val_freq=5000,
+        metrics=METRICS.format(scale=scale),
+        checkpoints="  save_checkpoint_freq: 5000\n",
+    )
+
+
+def photo_gan(scale: int) -> tuple[str, str]:
+    """Name and text of the second stage of a model for photographs."""
+    before, recipe = f"train_hat_light_photo_x{scale}", "photo"
+    name, patch = f"{before}_gan", 32
+    comment = [
+        f"HAT-light x{scale} for photographs, second stage, against a discriminator: sharper, and less true.",
+        *compact_models.DATA,
+        "Start:",
+        f"  basicsr train -opt {name}.yml",
+    ]
+    usm = "".join(f"{key}: {yaml_value(value)}\n" for key, value in USM["gan"].items())
+    size = SIZE.format(gt_size=patch * scale, lq_size=patch, queue_size=0, why=" # each image has its own degradation")
+    return name, TRAINING.format(
+        comment=commented(comment),
+        head=head(name, scale, GAN),
+        degradation=f"recipe: {recipe}\n{usm}{size}",
+        data=PHOTO_DATA.format(around=(patch + 8) * scale),
+        rot="true",
+        loader=LOADER.format(workers=1, ratio=50),
+        validation=degraded("held_out", recipe, "datasets/photos/val"),
+        network=network(network_options("HAT-light", scale)),
+        adam=ADAM,
+        **second_stage(True),
+        path=starts_from(before),
+        scheduler=CONSTANT.format(iterations=PHOTO_GAN_ITERATIONS),
+        iterations=PHOTO_GAN_ITERATIONS,
+        val_freq=500,
+        metrics=(METRICS + PSNR_RGB).format(scale=scale),
+        checkpoints="  save_checkpoint_freq: 500\n  keep_last: 3\n",
+    )
+
+
+def photo(scale: int) -> tuple[str, str]:
+    """Name and text of the first stage of a model for photographs, which is trained for PSNR."""
+    name, iterations = f"train_hat_light_photo_x{scale}", PHOTO_ITERATIONS[scale]
+    comment = [
+        f"HAT-light x{scale} for photographs, trained for PSNR on mild degradations: the model "
+        f"hat-light-photo-x{scale}.",
+        *compact_models.DATA,
+        "Start, also on a machine without GPU:",
+        f"  basicsr train -opt {name}.yml",
+    ]
+    path = f"  pretrain_network_g: hat-light-x{scale}\n  strict_load_g: true\n"
+    return name, compact_models.TRAINING.format(
+        comment=commented(comment),
+        head=HEAD.format(name=name, scale=scale),
+        data=compact_models.DEGRADED.format(recipe="photo") + "    dataroot_gt: datasets/light/light_HR_sub.lmdb\n",
+        gt_size=f"{32 * scale} # LR patches of 32x32",
+        held_out=compact_models.DEGRADED.format(recipe="photo"),
+        batch=compact_models.BATCH,
+        network=network(network_options("HAT-light", scale)),
+        path=path,
+        start="",
+        lr="4e-4",
+        scheduler=COSINE.format(iterations=iterations),
+        iterations=iterations,
+        warmup=100,
+        spectral=compact_models.SPECTRAL,
+        best="psnr",
+        metrics=(METRICS + PSNR_RGB).format(scale=scale),
+    )
+
+
+def test(scale: int) -> tuple[str, str]:
+    """Name and text of the file that tests HAT on degraded images, and on images of one's own."""
+    name = f"test_RealHAT_SRx{scale}"
+    weights, own = weights_of(f"train_RealHAT_SRx{scale}_gan"), "your own"
+    if scale == 4:
+        weights, own = "experiments/pretrained_models/Real_HAT_GAN_SRx4.pth", "of the official release, or your own"
+    comment = [
+        f"HAT x{scale} for real-world images: enlarges a folder of one's own, and measures what becomes of Set14, "
+        "degraded by Real-ESRGAN's recipe. PSNR says little of a network that was trained against a discriminator.",
+        f"Weights: {own}; sharper: train_RealHAT_SRx{scale}_gan_sharper.yml.",
+        f"  basicsr test -opt {name}.yml",
+    ]
+    section = degraded("Set14_degraded", "realesrgan", f"datasets/{BENCHMARKS['Set14']}/GTmod{scale}")
+    return name, TEST.format(
+        comment=commented(comment),
+        head=head(name, scale, GAN),
+        datasets=OWN_IMAGES + "\n" + section.replace("  val:", "  test_2:"),
+        network=network(network_options("HAT", scale)),
+        weights=weights,
+        val="  save_img: true\n  suffix: ~\n" + METRICS.format(scale=scale),
+    )
+
+
+def photo_test(scale: int) -> tuple[str, str]:
+    """Name and text of the file that measures a model for photographs."""
+    model = f"hat-light-photo-x{scale}"
+    name = compact_models.file_of("test", model)
+    comment = [
+        f"Measures {model} on Set5 and Set14, reduced by bicubic, and on held-out photographs, reduced by bicubic and "
+        f"mildly degraded: PSNR and SSIM of luma, PSNR of all colours, {scale} border pixels left out. Its numbers go "
+        f"into the model's card by: python experiments/models/evaluate.py {model}",
+        f"  basicsr test -opt {name}.yml",
+    ]
+    section = degraded("held_out_degraded", "photo", "datasets/photos/val").replace("  val:", "\n  test_4:")
+    return name, TEST.format(
+        comment=commented(comment),
+        head=HEAD.format(name=name, scale=scale),
+        datasets=compact_models.datasets("test", ("Set5", "Set14"), scale) + compact_models.HELD_OUT + section,
+        network=network(network_options("HAT-light", scale)),
+        weights=model,
+        val="  save_img: false\n" + (METRICS + PSNR_RGB).format(scale=scale),
+    )
+
+
+def head(name: str, scale: int, model: str) -> str:
+    """The first lines of a file for a model."""
+    return HEAD.format(name=name, scale=scale).replace("HATModel", model)
+
+
+def degraded(name: str, recipe: str, folder: str) -> str:
+    """A section of images to validate on, which are degraded."""
+    return VALIDATION.format(name=name, recipe=recipe, folder=folder)
+
+
+def second_stage(is_gan: bool) -> dict[str, str]:
+    """The sections of a discriminator; empty of a first stage."""
+    if not is_gan:
+        return dict.fromkeys(("discriminator", "optim_d", "losses"), "")
+    return {"discriminator": DISCRIMINATOR, "optim_d": f"  optim_d:\n{ADAM}", "losses": LOSSES}
+
+
+def starts_from(run: str | None, strict: str = "true") -> str:
+    """What a training starts from: the averaged weights of a run, or nothing."""
+    if run is None:
+        return STARTS_FROM_NOTHING
+    return STARTS_FROM_A_RUN.format(run=run, weights=weights_of(run), strict=strict)
+
+
+def files() -> Iterator[tuple[str, str]]:
+    """Path below ``options/``, without ``.yml``, and text of each."""
+    for scale in SCALES:
+        for name, text in (*(training(stage, scale) for stage in USM), test(scale)):
+            yield f"real_world/{name}", text
+        for name, text in (photo(scale), photo_gan(scale), photo_test(scale)):
+            yield f"models/{name}", text
