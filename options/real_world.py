@@ -355,11 +355,11 @@ def second_stage(is_gan: bool) -> dict[str, str]:
     return {"discriminator": DISCRIMINATOR, "optim_d": f"  optim_d:\n{ADAM}", "losses": LOSSES}
 
 
-def starts_from(run: str | None, strict: str = "true") -> str:
+def starts_from(run: str | None) -> str:
     """What a training starts from: the averaged weights of a run, or nothing."""
     if run is None:
         return STARTS_FROM_NOTHING
-    return STARTS_FROM_A_RUN.format(run=run, weights=weights_of(run), strict=strict)
+    return STARTS_FROM_A_RUN.format(run=run, weights=weights_of(run), strict="true")
 
 
 def files() -> Iterator[tuple[str, str]]:
