@@ -25,8 +25,9 @@ from hat_arch.paper.networks import RESTORERS, network_options
 
 FIRST, SECOND, OTHER_SCALE = "train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x2"
 DENOISING, DEBLOCKING = "hat-light-denoise-25", "hat-light-jpeg"
-ITERATIONS = {FIRST: 20_000, SECOND: 6_000, OTHER_SCALE: 10_000}
-ITERATIONS |= dict.fromkeys(("train_hat_light_denoise_25", "train_hat_light_jpeg"), 12_000)
+ITERATIONS = {FIRST: 8_400, SECOND: 1_200, OTHER_SCALE: 900}
+ITERATIONS |= dict.fromkeys(("train_hat_light_denoise_25", "train_hat_light_jpeg"), 600)
+WARMUP = 30  # iterations, of a short training
 BATCH = 4
 TRAINING = """\
 {comment}{head}
@@ -58,7 +59,7 @@ path:
 
 train:
 {start}\
-  ema_decay: 0.999
+  ema_decay: {ema}
   optim_g:
     type: Adam
     lr: {lr}
@@ -75,7 +76,7 @@ train:
 {spectral}\
 
 val:
-  val_freq: 1000
+  val_freq: {val_freq}
   save_img: false
 {metrics}
 logger:
@@ -177,7 +178,9 @@ def training(name: str, scale: int, what: str, lr: str, start: str | None = None
         lr=lr,
         scheduler=(COSINE if start else CONSTANT).format(iterations=iterations),
         iterations=iterations,
-        warmup=100 if start else 300,
+        warmup=WARMUP if start else 300,
+        ema=0.99 if start else 0.999,
+        val_freq=iterations // 2 if start else 1000,
         metrics=(METRICS + PSNR_RGB).format(scale=scale),
     )
 
@@ -212,7 +215,9 @@ def restoration(model: str, what: str, recipe: str, held_out: Any) -> tuple[str,
         lr="8e-4",
         scheduler=COSINE.format(iterations=iterations),
         iterations=iterations,
-        warmup=200,
+        warmup=WARMUP,
+        ema=0.99,
+        val_freq=iterations // 2,
         spectral="",
         best="psnr_rgb",
         metrics=(METRICS + PSNR_RGB).format(scale=0),

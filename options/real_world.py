@@ -29,7 +29,7 @@ from hat_arch.paper.networks import network_options
 
 SCALES = (4, 2)
 MSE, GAN = "RealHATMSEModel", "RealHATGANModel"
-PHOTO_ITERATIONS = {4: 6_000, 2: 6_000}
+PHOTO_ITERATIONS = {4: 700, 2: 700}
 PHOTO_GAN_ITERATIONS = 4_000
 DEGRADATION: dict[str, dict[str, Any]] = {
     "first": {
@@ -284,10 +284,12 @@ def photo(scale: int) -> tuple[str, str]:
         network=network(network_options("HAT-light", scale)),
         path=path,
         start="",
-        lr="4e-4",
+        lr="5e-4",
         scheduler=COSINE.format(iterations=iterations),
         iterations=iterations,
-        warmup=100,
+        warmup=compact_models.WARMUP,
+        ema=0.99,
+        val_freq=iterations // 2,
         spectral=compact_models.SPECTRAL,
         best="psnr",
         metrics=(METRICS + PSNR_RGB).format(scale=scale),
