@@ -25,8 +25,9 @@ from hat_arch.paper.networks import RESTORERS, network_options
 
 FIRST, SECOND, OTHER_SCALE = "train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x2"
 DENOISING, DEBLOCKING = "hat-light-denoise-25", "hat-light-jpeg"
-ITERATIONS = {FIRST: 20_000, SECOND: 6_000, OTHER_SCALE: 10_000}
-ITERATIONS |= dict.fromkeys((f"train_{DENOISING}", f"train_{DEBLOCKING}"), 12_000)
+ITERATIONS = {FIRST: 8_400, SECOND: 1_200, OTHER_SCALE: 900}
+ITERATIONS |= dict.fromkeys(("train_hat_light_denoise_25", "train_hat_light_jpeg"), 600)
+WARMUP = 30  # iterations, of a short training
 BATCH = 4
 TRAINING = """\
 {comment}{head}
@@ -58,7 +59,7 @@ path:
 
 train:
 {start}\
-  ema_decay: 0.999
+  ema_decay: {ema}
   optim_g:
     type: Adam
     lr: {lr}
@@ -75,7 +76,7 @@ train:
 {spectral}\
 
 val:
-  val_freq: 1000
+  val_freq: {val_freq}
   save_img: false
 {metrics}
 logger:
@@ -135,6 +136,11 @@ DATA = [
 ]
 
 
+def file_of(verb: str, model: str) -> str:
+    """Name of the option file, without ``.yml``, that trains or tests a model of the package."""
+    return f"{verb}_{model.replace('-', '_')}"
+
+
 def training(name: str, scale: int, what: str, lr: str, start: str | None = None, strict: str = "true") -> str:
     """A training option file.
 
@@ -172,7 +178,9 @@ def training(name: str, scale: int, what: str, lr: str, start: str | None = None
         lr=lr,
         scheduler=(COSINE if start else CONSTANT).format(iterations=iterations),
         iterations=iterations,
-        warmup=100 if start else 300,
+        warmup=WARMUP if start else 300,
+        ema=0.99 if start else 0.999,
+        val_freq=iterations // 2 if start else 1000,
         metrics=(METRICS + PSNR_RGB).format(scale=scale),
     )
 
@@ -186,7 +194,7 @@ def restoration(model: str, what: str, recipe: str, held_out: Any) -> tuple[str,
         recipe: that degrades the training patches.
         held_out: that degrades the photographs to validate on.
     """
-    name = f"train_{model}"
+    name = file_of("train", model)
     iterations = ITERATIONS[name]
     comment = [
         f"HAT-light x1, of 1.0M parameters, which removes {what}: the model {model}.",
@@ -207,7 +215,9 @@ def restoration(model: str, what: str, recipe: str, held_out: Any) -> tuple[str,
         lr="8e-4",
         scheduler=COSINE.format(iterations=iterations),
         iterations=iterations,
-        warmup=200,
+        warmup=WARMUP,
+        ema=0.99,
+        val_freq=iterations // 2,
         spectral="",
         best="psnr_rgb",
         metrics=(METRICS + PSNR_RGB).format(scale=0),
@@ -222,7 +232,7 @@ def restoration_test(model: str, what: str, recipes: dict[str, Any]) -> tuple[st
         what: it removes, for the comment.
         recipes: that degrade the photographs, by the ends of the data sets' names.
     """
-    name, sections = f"test_{model}", []
+    name, sections = file_of("test", model), []
     images = (("Set5", "Set5/GTmod4"), ("Set14", "Set14/GTmod4"), ("held_out", "photos/val"))
     for ending, recipe in recipes.items():
         for one, folder in images:
@@ -247,7 +257,8 @@ def restoration_test(model: str, what: str, recipes: dict[str, Any]) -> tuple[st
 
 def test(scale: int) -> tuple[str, str]:
     """Name and text of the option file that measures a model."""
-    name, model = f"test_hat_light_x{scale}", f"hat-light-x{scale}"
+    model = f"hat-light-x{scale}"
+    name = file_of("test", model)
     comment = [
         f"Measures {model} on Set5, Set14 and held-out photographs: PSNR and SSIM of luma, PSNR of all colours, "
         f"{scale} border pixels left out. Its numbers go into the model's card by: python "

@@ -29,7 +29,7 @@ from hat_arch.paper.networks import network_options
 
 SCALES = (4, 2)
 MSE, GAN = "RealHATMSEModel", "RealHATGANModel"
-PHOTO_ITERATIONS = {4: 6_000, 2: 6_000}
+PHOTO_ITERATIONS = {4: 700, 2: 700}
 PHOTO_GAN_ITERATIONS = 4_000
 DEGRADATION: dict[str, dict[str, Any]] = {
     "first": {
@@ -233,7 +233,7 @@ def training(stage: str, scale: int) -> tuple[str, str]:
 
 def photo_gan(scale: int) -> tuple[str, str]:
     """Name and text of the second stage of a model for photographs."""
-    before, recipe = f"train_hat-light-photo-x{scale}", "photo"
+    before, recipe = f"train_hat_light_photo_x{scale}", "photo"
     name, patch = f"{before}_gan", 32
     comment = [
         f"HAT-light x{scale} for photographs, second stage, against a discriminator: sharper, and less true.",
@@ -265,7 +265,7 @@ def photo_gan(scale: int) -> tuple[str, str]:
 
 def photo(scale: int) -> tuple[str, str]:
     """Name and text of the first stage of a model for photographs, which is trained for PSNR."""
-    name, iterations = f"train_hat-light-photo-x{scale}", PHOTO_ITERATIONS[scale]
+    name, iterations = f"train_hat_light_photo_x{scale}", PHOTO_ITERATIONS[scale]
     comment = [
         f"HAT-light x{scale} for photographs, trained for PSNR on mild degradations: the model "
         f"hat-light-photo-x{scale}.",
@@ -273,9 +273,7 @@ def photo(scale: int) -> tuple[str, str]:
         "Start, also on a machine without GPU:",
         f"  basicsr train -opt {name}.yml",
     ]
-    path = "  pretrain_network_g: hat-light-x4\n  strict_load_g: true\n"
-    if scale == 2:
-        path = starts_from("train_hat-light-photo-x4", "false # x2 has another last convolution")
+    path = f"  pretrain_network_g: hat-light-x{scale}\n  strict_load_g: true\n"
     return name, compact_models.TRAINING.format(
         comment=commented(comment),
         head=HEAD.format(name=name, scale=scale),
@@ -286,10 +284,12 @@ def photo(scale: int) -> tuple[str, str]:
         network=network(network_options("HAT-light", scale)),
         path=path,
         start="",
-        lr="4e-4",
+        lr="5e-4",
         scheduler=COSINE.format(iterations=iterations),
         iterations=iterations,
-        warmup=100,
+        warmup=compact_models.WARMUP,
+        ema=0.99,
+        val_freq=iterations // 2,
         spectral=compact_models.SPECTRAL,
         best="psnr",
         metrics=(METRICS + PSNR_RGB).format(scale=scale),
@@ -322,7 +322,7 @@ def test(scale: int) -> tuple[str, str]:
 def photo_test(scale: int) -> tuple[str, str]:
     """Name and text of the file that measures a model for photographs."""
     model = f"hat-light-photo-x{scale}"
-    name = f"test_{model}"
+    name = compact_models.file_of("test", model)
     comment = [
         f"Measures {model} on Set5 and Set14, reduced by bicubic, and on held-out photographs, reduced by bicubic and "
         f"mildly degraded: PSNR and SSIM of luma, PSNR of all colours, {scale} border pixels left out. Its numbers go "
@@ -357,11 +357,11 @@ def second_stage(is_gan: bool) -> dict[str, str]:
     return {"discriminator": DISCRIMINATOR, "optim_d": f"  optim_d:\n{ADAM}", "losses": LOSSES}
 
 
-def starts_from(run: str | None, strict: str = "true") -> str:
+def starts_from(run: str | None) -> str:
     """What a training starts from: the averaged weights of a run, or nothing."""
     if run is None:
         return STARTS_FROM_NOTHING
-    return STARTS_FROM_A_RUN.format(run=run, weights=weights_of(run), strict=strict)
+    return STARTS_FROM_A_RUN.format(run=run, weights=weights_of(run), strict="true")
 
 
 def files() -> Iterator[tuple[str, str]]:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from hat_arch.cli import main as basicsr
-from hat_arch.config import shipped_options
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.files import sha256, write_file
 from hat_arch.utils.text_tables import aligned
@@ -27,7 +26,6 @@ from hat_arch.weights import named
 from hat_arch.weights.load import load
 
 HERE = Path(__file__).parent
-FILES = shipped_options.files()
 DIGITS = {"psnr": 2, "ssim": 4, "psnr_rgb": 2}
 
 
@@ -43,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         card = file.with_suffix(".md")
         if not model.inside or not card.is_file():
             raise UserError(f"{args.model}: has no card {card}")
-        test = f"test_{args.model}" if f"test_{args.model}" in FILES else f"test_{args.model.replace('-', '_')}"
+        test = f"test_{args.model.replace('-', '_')}"
         if code := basicsr(["test", "-opt", test]):
             return code
         found = json.loads(Path("results", test, "results.json").read_text(encoding="utf-8"))

@@ -20,6 +20,12 @@ from hat_arch.training.checkpoints import changed_options
 from hat_arch.weights.files import fitting
 
 FILES = shipped_options.files()
+
+
+def file_of(verb: str, model: str) -> str:
+    return f"{verb}_{model.replace('-', '_')}"
+
+
 MODELS = ("hat-light-x4", "hat-light-x2", "hat-light-denoise-25", "hat-light-jpeg")
 MODELS += ("hat-light-photo-x4", "hat-light-photo-x2")
 """Absent until they are in the package."""
@@ -143,7 +149,7 @@ def test_both_stages_and_scales_of_real_world_training_are_there():
     assert {*REAL_WORLD} == {
         f"train_RealHAT_SRx{scale}_{end}" for scale in (2, 4) for end in ("mse", "gan", "gan_sharper")
     }
-    photo = {f"train_hat-light-photo-x{scale}{end}" for scale in (2, 4) for end in ("", "_gan")}
+    photo = {f"train_hat_light_photo_x{scale}{end}" for scale in (2, 4) for end in ("", "_gan")}
     assert photo <= FILES.keys()
     for name in photo:
         opt = read(name)
@@ -191,10 +197,10 @@ def test_each_table_of_restoration_has_its_option_files():
 
 @pytest.mark.parametrize("model", ["hat-light-denoise-25", "hat-light-jpeg"])
 def test_the_models_that_restore_are_the_compact_hat_without_upsampling(model):
-    training, test, four = read(f"train_{model}"), read(f"test_{model}"), read("train_hat_light_x4")
+    training, test, four = read(file_of("train", model)), read(file_of("test", model)), read("train_hat_light_x4")
     assert test["path"]["pretrain_network_g"] == model and training["network_g"] == test["network_g"]
     assert training["network_g"] == {**four["network_g"], "upscale": 1, "upsampler": ""}
-    assert sum(parameter.numel() for parameter in network(f"train_{model}").parameters()) == 1_003_915
+    assert sum(parameter.numel() for parameter in network(file_of("train", model)).parameters()) == 1_003_915
     data = [training["datasets"], four["datasets"]]
     for phase in ("train", "val"):
         assert len({one[phase]["dataroot_gt"] for one in data}) == 1

@@ -61,8 +61,8 @@ def without_data(options) -> dict[str, Any]:
         ("train_HAT_demo_SRx4", "260,594"),
         ("test_MSRResNet_SRx3", "1,554,499"),
         ("test_HAT_SRx4_no_gt", "20,772,507"),
-        ("train_hat-light-denoise-25", "1,003,915"),
-        ("train_hat-light-jpeg", "1,003,915"),
+        ("train_hat_light_denoise_25", "1,003,915"),
+        ("train_hat_light_jpeg", "1,003,915"),
         ("train_HAT_denoise_color_25", "20,477,083"),
         ("train_HAT_jpeg_gray_q10_stage2", "20,472,689"),
         ("test_HAT_jpeg_gray_q40", "20,472,689"),
@@ -78,8 +78,8 @@ def test_option_files_run(name, parameters):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("train_hat-light-photo-x2_gan", "l_g_percep"),
-        ("train_hat-light-photo-x4_gan", "l_d_fake"),
+        ("train_hat_light_photo_x2_gan", "l_g_percep"),
+        ("train_hat_light_photo_x4_gan", "l_d_fake"),
         ("test_RealHAT_SRx2", "a validation"),
     ],
 )
