@@ -10,6 +10,7 @@ import torch
 from basicsr.utils import USMSharp, get_root_logger
 from torch import Tensor
 
+from ..data.real_world_dataset import CROP_PAD_SIZE
 from ..degradations import Recipe, option_keys, recipe_named
 from ..utils.errors import UserError
 from .hat_model import HATModel, TrainingError
@@ -63,7 +64,7 @@ class DegradingModel(HATModel):
             yield ("gt_size",), f"{size} is not a multiple of scale {opt['scale']}"
         elif size < (least := max(recipe.least_side, SHARPENING // 2 + 1)):
             yield ("gt_size",), f"{size} is smaller than the kernels of the degradation: {least} at least"
-        elif (around := data.get("crop_pad_size")) is not None and around < size:
+        elif (around := data.get("crop_pad_size", CROP_PAD_SIZE)) < size:
             yield ("datasets", "train", "crop_pad_size"), f"{around} is smaller than gt_size {size}"
 
     def init_training_settings(self) -> None:
@@ -136,7 +137,7 @@ def recipe_of(opt: dict[str, Any]) -> Recipe:
     """
     spec = opt.get("recipe") or REALESRGAN
     if spec == REALESRGAN:
-        sections = opt, opt["datasets"]["train"]
+        sections = opt, opt["datasets"].get("train", {})
         spec = {"type": spec, **{key: one[key] for one in sections for key in option_keys(REALESRGAN) if key in one}}
     return recipe_named(spec, opt["scale"])
 

@@ -254,7 +254,7 @@ def _steps(small: Options, model: Any, growth: int) -> list[str]:
     """What was done, and, with a model, the losses."""
     done = []
     if "train" in small:
-        side = small["datasets"]["train"].get("gt_size")
+        side = small["datasets"]["train"].get("gt_size") or small.get("gt_size")
         step = f"a step (batch 1{f', GT patch {side}x{side}' if side else ''})"
         log = model.get_current_log() if model else {}
         losses = ", ".join(f"{name} {value:.4g}" for name, value in log.items() if name.startswith("l_"))

@@ -28,8 +28,8 @@ class HATGANModel(HATModel):
     (and not before that many).
 
     A step is BasicSR's: both networks are updated by gradients at the weights that both had before. Precision,
-    accumulation, clipping and bad steps hold for both; the moving average is the generator's. The log has the losses by
-    BasicSR's names, and ``grad_norm_d``.
+    accumulation, clipping and bad steps hold for both; the moving average and ``compile`` are the generator's. The log
+    has the losses by BasicSR's names, and ``grad_norm_d``.
     """
 
     needed_options: ClassVar = {"model_type": frozenset({"network_d"}), "train": frozenset({"optim_d", "gan_opt"})}
@@ -49,7 +49,8 @@ class HATGANModel(HATModel):
 
     def init_training_settings(self) -> None:
         train, path = self.train_opt, self.opt["path"]
-        self.net_d = self.model_to_device(build(self.opt["network_d"]))
+        # not compiled: torch.compile's backward would see the vectors of spectral norms one iteration too far
+        self.net_d = self.model_to_device(build(self.opt["network_d"]), compiled=False)
         self.print_network(self.net_d)
         if file := path.get("pretrain_network_d"):
             self.load_network(self.net_d, file, path.get("strict_load_d", True), path.get("param_key_d", "params"))

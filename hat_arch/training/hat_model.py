@@ -79,11 +79,12 @@ class HATModel(SavingModel, ValidatingModel):
         self.cri_fft = build_loss(fft).to(self.device) if (fft := self.train_opt.get("fft_opt")) else None
         super().init_training_settings()
 
-    def model_to_device(self, net: nn.Module) -> nn.Module:
+    def model_to_device(self, net: nn.Module, compiled: bool = True) -> nn.Module:
+        """A network as training needs it; ``compiled``, if the option file says so."""
         net = net.to(self.device)
         if self.is_train and self.train_opt.get("channels_last"):
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.is_train and (mode := self.train_opt.get("compile")):
+        if self.is_train and compiled and (mode := self.train_opt.get("compile")):
             net.compile(mode=None if mode is True else mode)
         if self.opt["dist"]:
             ids = [torch.cuda.current_device()] if self.device.type == "cuda" else None

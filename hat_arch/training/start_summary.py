@@ -62,10 +62,11 @@ def parameters(model: Any) -> int:
 def training(opt: Options) -> str:
     """Length, batch, optimizer and schedule of a training."""
     train, data = opt["train"], opt["datasets"]["train"]
+    size = data.get("gt_size") or opt.get("gt_size")
     optimizer, schedule = train["optim_g"], train["scheduler"]
     steps = schedule.get("milestones") or schedule.get("periods") or []
     return (
         f"{int(train['total_iter']):,} iterations, batch {data['batch_size_per_gpu']} a process"
-        + (f", GT patches {data['gt_size']}x{data['gt_size']}" if data.get("gt_size") else "")
+        + (f", GT patches {size}x{size}" if size else "")
         + f", {optimizer['type']}, lr {optimizer['lr']:g}, {schedule['type']} {', '.join(f'{n:,}' for n in steps)}"
     )

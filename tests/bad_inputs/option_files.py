@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 import official
+import torch
 import yaml
 
+from hat_arch.compat.registration import build
+
 from . import world
-from .case import Case
+from .case import Case, put
 
 TRAIN, TEST = "train -opt it.yml", "test -opt it.yml"
 DRY = f"{TRAIN} --dry_run"
@@ -124,4 +129,41 @@ VIDEOS = [
         lines=2,
     ),
 ]
-TABLE = [*FILES, *KEYS, *VALUES, *VIDEOS]
+
+
+def real_world(key: str, value: Any, *says: str, command: str = TRAIN, **more: Any) -> Case:
+    """One option of a training against a discriminator on degraded images, whose key is in the message."""
+    opt = official.real_gan(world.NETWORK)
+    opt["datasets"]["train"].update(dataroot_gt="d/GT", num_worker_per_gpu=0)
+    opt["path"].update(pretrain_network_g=None)
+    del opt["datasets"]["train"]["meta_info_file"], opt["datasets"]["train"]["gt_size"]
+    perceptual = opt["train"].pop("perceptual_opt")
+    put(opt, key, perceptual if value == "PERCEPTUAL" else value)
+    files = {"it.yml": yaml.safe_dump(opt), "x2.pth": weights_of_x2}
+    return Case(command, 2, ("it.yml", key, *says), files=files, **more)
+
+
+def weights_of_x2(folder: Path) -> bytes:
+    network = {**world.NETWORK, "upscale": 2}
+    buffer = io.BytesIO()
+    torch.save({"params": build(network).state_dict()}, buffer)
+    return buffer.getvalue()
+
+
+REAL_WORLD = [
+    real_world("queue_size", 181, "batch_size_per_gpu 4"),
+    real_world("gt_size", 16, "smaller than the kernels"),
+    real_world("gt_size", 16, "smaller than the kernels", command=DRY),
+    real_world("train.perceptual_opt", "PERCEPTUAL", "vgg19", "put https://", "the download failed"),
+    real_world("network_d", {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}, "64x64"),
+    real_world("network_d", {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}, "64x64", command=DRY),
+    real_world("recipe", "realesgran", "did you mean 'realesrgan'"),
+    real_world("jpeg_range", [95, 30], "lower one first"),
+    real_world("path.pretrain_network_g", "x2.pth", "does not fit network_g"),
+    real_world("gt_usm", True, "RealHATMSEModel"),
+    option("l1_gt_usm", True, "RealHATGANModel"),
+]
+WITHOUT_D = real_world("path.resume_state", "experiments/run/training_states/2.state")
+WITHOUT_D.says, WITHOUT_D.lines = ("'HATModel' → 'RealHATGANModel'",), None
+WITHOUT_D.makes = ("experiments/.train_it.in_use",)
+TABLE = [*FILES, *KEYS, *VALUES, *VIDEOS, *REAL_WORLD, WITHOUT_D]

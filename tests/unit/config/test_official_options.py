@@ -90,6 +90,7 @@ def change(opt, key, value):
         (official.real_gan, "gt_size", 16, "gt_size: 16 is smaller than the kernels.* 26 at least"),
         (official.real_gan, "gt_size", 66, "gt_size: 66 is not a multiple of scale 4"),
         (official.real_gan, "gt_size", None, "gt_size: is missing"),
+        (official.real_gan, "gt_size", 512, "crop_pad_size: 400 is smaller than gt_size 512"),
         (official.real_gan, "datasets.train.crop_pad_size", 60, "crop_pad_size: 60 is smaller than gt_size 64"),
         (official.real_gan, "gt_usm", True, "gt_usm: RealHATGANModel has no use for it.*RealHATMSEModel"),
         (official.real_gan, "l1_gt_usm", "yes", "l1_gt_usm: should be true or false, is 'yes'"),

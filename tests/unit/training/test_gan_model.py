@@ -13,7 +13,7 @@ from basicsr.models import build_model
 from basicsr.models.realesrgan_model import RealESRGANModel
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import ARCH_REGISTRY
-from tiny import TINY_HAT
+from tiny import TINY_HAT, needs_a_compiler
 from torch import nn
 
 from hat_arch import HATGANModel, RealHATGANModel, config
@@ -200,6 +200,18 @@ def test_both_learn_in_any_precision(build, precision):
     )
     assert all(value.dtype == torch.float32 for net in (model.net_g, model.net_d) for value in net.parameters())
     assert "bad_steps" not in logs[-1]
+
+
+@needs_a_compiler
+def test_a_compiled_generator_learns_the_same(build, gan_options):
+    gan_options["network_g"] = {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1}
+    plain, compiled = build(), build(compile=True)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    for iteration in (1, 2):
+        assert step(compiled, iteration) == pytest.approx(step(plain, iteration), rel=1e-3)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+    assert weights(compiled).keys() == weights(plain).keys()
 
 
 def test_a_step_reads_back_from_the_device_once(build, monkeypatch):
