@@ -171,3 +171,22 @@ def test_trains_on_pairs_too(build, make):
     model.feed_data({"lq": gt[..., ::4, ::4], "gt": gt})
     model.optimize_parameters(1)
     assert torch.equal(model.gt, gt) and "pool" not in model.of_process()
+
+
+@pytest.mark.parametrize(("make", "loss"), [(official.real_mse, "l_pix"), (official.real_gan, "l_g_pix")])
+def test_losses_fall_and_all_networks_learn(build, make, loss):
+    fast = {"type": "Adam", "lr": 2e-3}
+    train = {**make()["train"], "optim_g": fast, "optim_d": dict(fast), "ema_decay": 0.9, "total_iter": 24}
+    train.pop("perceptual_opt", None)
+    model, dataset = build(make, train=train)
+    nets = [net for net in ("net_g", "net_g_ema", "net_d") if hasattr(model, net)]
+    before = {net: [value.clone() for value in getattr(model, net).parameters()] for net in nets}
+    losses = []
+    for n in range(24):
+        model.feed_data(batch(dataset, 2 * n, 2 * n + 1))
+        model.optimize_parameters(n + 1)
+        losses.append(model.log_dict[loss])
+    assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
+    assert len(nets) == (3 if make is official.real_gan else 2)
+    for net in nets:
+        assert any(not torch.equal(a, b) for a, b in zip(before[net], getattr(model, net).parameters()))
