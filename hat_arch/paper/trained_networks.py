@@ -144,8 +144,7 @@ def load(spec: str, scale: int = 4, untrained: bool = False, option: str = "--ar
         options = {"type": "HAT", "upscale": network.upscale, "window_size": network.window_size}
         return TrainedNetwork(label or path.stem, network, options, network.upscale, str(path))
     except UserError as error:
-        named_already = str(error).startswith(str(path))
-        raise UserError(f"{option}: {error}" if named_already else f"{option} {spec}: {error}") from error
+        raise UserError(f"{option} {spec}: {error}") from error
 
 
 def _from_option_file(file: Path, label: str, untrained: bool) -> TrainedNetwork:
