@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from basicsr.data.realesrgan_dataset import RealESRGANDataset as BasicSRDataset
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,8 +23,8 @@ NAME = "realesrgan"
 CROP_PAD_SIZE = 400  # pixels, as in BasicSR
 
 
-class RealESRGANDataset(DrawnDataset):
-    """BasicSR's data set of this name, whose items depend on seed, epoch and image alone.
+class RealESRGANDataset(DrawnDataset, BasicSRDataset):
+    """BasicSR's data set of this name, and a subclass of it, whose items depend on seed, epoch and image alone.
 
     Images of a folder (searched with the folders in it) or an LMDB store, or those alone that ``meta_info`` lists;
     small ones are mirrored at the bottom and right. Each item has a random square of ``crop_pad_size`` pixels (400 by

@@ -254,8 +254,9 @@ def registries(names: dict[str, list[str]]) -> dict[str, Any]:
         table = getattr(registry, kind)
         for name in known:
             entry = table.get(name)
-            replaced = entry.__module__.startswith("hat_arch.") and entry.__mro__[1].__module__.startswith("basicsr.")
-            seen[f"{kind} {name}"] = str(id(entry.__mro__[1] if replaced else entry))  # subclasses count as theirs
+            ancestors = entry.__mro__ if entry.__module__.startswith("hat_arch.") else (entry,)
+            theirs = next((one for one in ancestors if one.__module__.startswith("basicsr.")), entry)
+            seen[f"{kind} {name}"] = str(id(theirs))  # subclasses count as theirs
         seen[f"{kind} unknown"] = outcome(table.get, "Unknown")
         seen[f"{kind} twice"] = outcome(table.register, table.get(known[0]))
     return seen
