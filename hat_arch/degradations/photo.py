@@ -19,25 +19,25 @@ from .recipe import AboveZero, Degradation, FileQualities, FromZero, Probability
 class Photo(Degradation):
     """A little blur, reduction, a little noise and JPEG, each but the reduction often absent.
 
-    A third of the images is reduced by MATLAB's bicubic and otherwise untouched, so that a network that is trained on
-    these stays as good on clean pictures. The others are reduced with antialiasing, as programs for photographs do it.
+    A fifth of the images is reduced by MATLAB's bicubic and otherwise untouched, so that a network that is trained on
+    these stays good on clean pictures. The others are reduced with antialiasing, as programs for photographs do it.
     This is the project's own; it is meant for models that are trained for PSNR, and to be calm on photographs.
     """
 
     name: ClassVar[str] = "photo"
 
-    clean_prob: Probability = 1 / 3
+    clean_prob: Probability = 0.2
     """How often bicubic is all that is done."""
     blur_prob: Probability = 0.5
     """Of the others, how often the image is blurred by a round Gaussian."""
     blur_sigma: AboveZero = (0.1, 0.6)
     """Of the blur, in LR pixels: 0.4 to 2.4 pixels of the GT at scale 4, 0.2 to 1.2 at scale 2."""
     noise_prob: Probability = 0.5
-    noise_range: FromZero = (0, 8)
+    noise_range: FromZero = (0, 12)
     """σ of Gaussian noise, of 255."""
     gray_noise_prob: Probability = 0.5
     jpeg_prob: Probability = 0.75
-    jpeg_range: FileQualities = (60, 100)
+    jpeg_range: FileQualities = (40, 95)
 
     def steps(self, image: Tensor, rng: np.random.Generator) -> Iterator[Step]:
         yield (step := Step("input", image))

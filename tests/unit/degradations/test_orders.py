@@ -222,9 +222,9 @@ def test_bsrgan_halves_at_scale_4_alone():
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_a_third_of_photographs_is_clean_bicubic(scale):
+def test_a_fifth_of_photographs_is_clean_bicubic(scale):
     clean = [steps for steps in drawn("photo", scale) if "MATLAB" in steps[-1].label]
-    assert len(clean) / DRAWS == about(1 / 3)
+    assert len(clean) / DRAWS == about(0.2)
     assert all(torch.equal(steps[-1].image, matlab_bicubic(GT, scale)) for steps in clean)
 
 
@@ -240,7 +240,7 @@ def test_photographs_are_degraded_mildly(scale):
     noises = [float(found[1]) for label in labels if (found := re.search(r"noise, σ ([\d.]+)", label))]
     qualities = [float(label.split()[-1]) for label in labels if label.startswith("JPEG")]
     assert 0.1 * scale <= min(blurs) + 0.01 and max(blurs) <= 0.6 * scale + 0.01
-    assert 0 <= min(noises) < 1 and 7 < max(noises) <= 8
-    assert min(qualities) < 63 and max(qualities) > 97 and min(qualities) >= 60
+    assert 0 <= min(noises) < 1 and 11 < max(noises) <= 12
+    assert 40 <= min(qualities) < 43 and 92 < max(qualities) <= 95
     bicubic = matlab_bicubic(GT, scale)
     assert np.mean([(steps[-1].image - bicubic).abs().mean().item() for steps in others]) < 0.05
