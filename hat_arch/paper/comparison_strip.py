@@ -36,7 +36,7 @@ class Patch:
 
 
 def patches(gt: Image, lr: Image, box: Box, networks: list[TrainedNetwork]) -> list[Patch]:
-    """LR (pixels repeated), bicubic (MATLAB's), each network, and GT, at a patch.
+    """LR (pixels repeated), bicubic (MATLAB's), each network, and GT, at a patch; the input for both first at scale 1.
 
     The whole LR image is upscaled. PSNR and SSIM are those of the patch, without a border.
 
@@ -52,13 +52,14 @@ def patches(gt: Image, lr: Image, box: Box, networks: list[TrainedNetwork]) -> l
     def part(image: Image) -> Image:
         return np.ascontiguousarray(image[y : y + height, x : x + width])
 
-    enlarged = [("bicubic", imresize(lr, scale))]
+    enlarged = [("bicubic", imresize(lr, scale))] if scale > 1 else [("input", lr)]
     for network in networks:
         with naming_failures(network.label, "take a smaller image"):
             enlarged.append((network.label, network.enlarger()(lr)))
     truth = part(gt)
     scored = [Patch(name, part(sr), psnr(part(sr), truth, 0), ssim(part(sr), truth, 0)) for name, sr in enlarged]
-    return [Patch("LR", part(lr.repeat(scale, 0).repeat(scale, 1))), *scored, Patch("GT", truth)]
+    small = [Patch("LR", part(lr.repeat(scale, 0).repeat(scale, 1)))] if scale > 1 else []
+    return [*small, *scored, Patch("GT", truth)]
 
 
 def draw_strip(name: str, gt: Image, box: Box, found: list[Patch], file: Path) -> None:

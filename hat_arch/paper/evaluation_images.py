@@ -135,6 +135,20 @@ def read_hr(
     return gt, np.asarray(PillowImage.fromarray(gt).resize(size, PillowImage.Resampling.BICUBIC))
 
 
+def read_pair(file: Path, lr_file: Path, scale: int) -> tuple[Image, Image]:
+    """GT, cropped to a multiple of the scale, and the LR image of a file.
+
+    Raises:
+        DataError: the LR image has another size than the GT at that scale.
+    """
+    gt, lr = _cropped(_read(file), scale, file), _read(lr_file)
+    rows, columns = (side // scale for side in gt.shape[:2])
+    if lr.shape[:2] != (rows, columns):
+        size = f"{lr.shape[1]}x{lr.shape[0]} pixels; at scale {scale}, {file} has LR of {columns}x{rows}"
+        raise DataError(f"{lr_file}: {size}")
+    return gt, lr
+
+
 def _read(file: Path) -> Image:
     image = images.read(file)
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image  # type: ignore[return-value]

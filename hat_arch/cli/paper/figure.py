@@ -18,13 +18,15 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     strip = figures.add_parser(
         "strip",
         help="a marked patch: LR, bicubic, each network, ground truth",
-        description="Marks a patch of IMAGE, an HR image, and shows it in LR (MATLAB's bicubic), enlarged by bicubic "
-        "and by each network, and as it is, with PSNR and SSIM of the patch on luma; the best are bold. Costs a "
-        "forward pass for each network.",
+        description="Marks a patch of IMAGE, an HR image, and shows it in LR (MATLAB's bicubic, or --lr), enlarged by "
+        "bicubic and by each network, and as it is, with PSNR and SSIM of the patch on luma; the best are bold. Costs "
+        "a forward pass for each network.",
     )
     strip.add_argument("image", type=Path, metavar="IMAGE", help="HR image")
     strip.add_argument("--at", type=numbers(4, "X,Y,W,H"), required=True, metavar="X,Y,W,H", help="the patch in IMAGE")
-    add_networks(strip)
+    help = "the LR image, such as of basicsr data degrade; of the same size with --scale 1"
+    strip.add_argument("--lr", type=Path, metavar="FILE", help=help)
+    add_networks(strip, scales=(1, 2, 3, 4))
     strip.set_defaults(run=_strip)
     tradeoff = figures.add_parser(
         "tradeoff",
@@ -42,14 +44,23 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def _strip(args: argparse.Namespace) -> int:
     from ...paper import comparison_strip, trained_networks
-    from ...paper.evaluation_images import read_hr, require_inside
+    from ...paper.evaluation_images import read_hr, read_pair, require_inside
+    from ...utils.errors import UserError
     from ...utils.text_tables import aligned
 
-    gt, lr = read_hr(args.image, args.scale)
+    if args.scale == 1 and args.lr is None:
+        raise UserError("--scale 1: needs --lr, the image that the networks get")
+    gt, lr = read_pair(args.image, args.lr, args.scale) if args.lr else read_hr(args.image, args.scale)
     require_inside("--at", args.at, gt, args.image)
     networks = trained_networks.load_all(args.arch, args.scale)
-    words = ["strip", args.image.stem, *args.at, f"x{args.scale}", *(network.label for network in networks)]
-    out = picture_file(args.out, words, args.image)
+    words = [
+        "strip",
+        (args.lr or args.image).stem,
+        *args.at,
+        f"x{args.scale}",
+        *(network.label for network in networks),
+    ]
+    out = picture_file(args.out, words, args.image, args.lr)
     for network in networks:
         print(f"{network.label}: {network.weights}")
     patches = comparison_strip.patches(gt, lr, args.at, networks)

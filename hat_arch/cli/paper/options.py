@@ -38,24 +38,26 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def add_networks(parser: argparse.ArgumentParser) -> None:
-    """``--arch``, ``--scale`` and ``--plugin``."""
+def add_networks(parser: argparse.ArgumentParser, scales: Sequence[int] = (2, 3, 4)) -> None:
+    """``--arch``, ``--scale``, one of ``scales``, and ``--plugin``."""
     add = parser.add_argument
     add("--arch", action="append", default=[], metavar="NETWORK", help=ARCH)
-    add("--scale", type=int, choices=(2, 3, 4), default=4, help="of the networks, 4 by default")
+    add("--scale", type=int, choices=scales, default=4, help="of the networks, 4 by default")
     add("--plugin", action="append", default=[], help="file or module to import first")
 
 
-def picture_file(out: Path | None, words: Sequence[object], image: Path | None = None) -> Path:
+def picture_file(out: Path | None, words: Sequence[object], *read: Path | None) -> Path:
     """Where a picture goes: ``--out``, or by default a name made of ``words`` in `FOLDER`. To be asked before the work.
 
+    ``read`` are images that it must not replace.
+
     Raises:
-        UserError: ``out`` is no PNG, is the image that is read, or cannot be written.
+        UserError: ``out`` is no PNG, is an image that is read, or cannot be written.
     """
     file = out or FOLDER / re.sub(r"[^\w.,+-]+", "-", "_".join(map(str, words)) + ".png")
     if file.suffix != ".png":
         raise UserError(f"--out {file}: must end in .png")
-    if image and file.exists() and file.samefile(image):
+    if file.exists() and any(image and file.samefile(image) for image in read):
         raise UserError(f"--out {file}: is the image that is read; name another file")
     try:
         if file.is_dir():

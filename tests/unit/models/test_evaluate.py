@@ -35,7 +35,11 @@ FOUND = {
 
 def test_a_card_is_filled_in_again_and_again():
     once = evaluate.filled_in(CARD, {"sha256": "0" * 64, "facts": "old", "results": "old"})
-    texts = {"sha256": "a" * 64, "facts": r"992,952 \1 parameters.", "results": evaluate.results(FOUND)}
+    texts = {
+        "sha256": "a" * 64,
+        "facts": r"992,952 \1 parameters.",
+        "results": evaluate.results({"hat-light-x4": FOUND}),
+    }
     again = evaluate.filled_in(once, texts)
     assert again == evaluate.filled_in(CARD, texts) and "old" not in again.partition("## Training")[0]
     head = again.split("---")[1]
@@ -49,6 +53,28 @@ def test_a_card_is_filled_in_again_and_again():
     assert "2026-11-25, a CPU, torch 2.13.0." in again
     kept = [line for line in CARD.splitlines() if line.startswith(("##", "- **", "| CID22"))]
     assert all(line in again for line in kept)
+
+
+def test_a_model_for_photographs_stands_beside_the_one_it_was_trained_from():
+    better = json.loads(json.dumps(FOUND))
+    for one in better["datasets"]:
+        one["metrics"]["psnr"]["ours"] = 32
+        one["metrics"]["niqe"] = {"bicubic": 7, "ours": 5.125}
+    for one in (before := json.loads(json.dumps(FOUND)))["datasets"]:
+        one["metrics"]["niqe"] = {"bicubic": 7, "ours": 6}
+    head, _, row, *_ = evaluate.results({"before": before, "after": better}).splitlines()
+    assert [cell.strip() for cell in head.strip("|").split("|")] == [
+        "PSNR of Y / SSIM / PSNR of RGB / NIQE",
+        "images",
+        "bicubic",
+        "before",
+        "the model",
+    ]
+    assert [cell.strip() for cell in row.strip("|").split("|")][2:] == [
+        "28.43 / 0.8104 / 26.69 / 7.00",
+        "31.60 / 0.8900 / 29.70 / 6.00",
+        "32.00 / 0.8900 / 29.70 / 5.12",
+    ]
 
 
 @pytest.mark.parametrize("place", ["sha256: ", "<!-- facts -->\n", "\n<!-- /results -->"])
@@ -65,7 +91,7 @@ def test_a_model_is_tested_and_its_card_written(model_inside, tmp_path, monkeypa
     card.write_text(CARD)
 
     def test(words):
-        assert words == ["test", "-opt", "test_hat_light_x4"]
+        assert words == ["test", "-opt", "test_hat_light_x4", "--weights", "hat-light-x4"]
         results = Path("results/test_hat_light_x4/results.json")
         results.parent.mkdir(parents=True)
         results.write_text(json.dumps(FOUND))

@@ -30,6 +30,7 @@ def make() -> Callable[..., TrainedNetwork]:
 
     def network(label: str, options: dict[str, Any], seed: int = 0) -> TrainedNetwork:
         torch.manual_seed(seed)
-        return TrainedNetwork(label, build(options).eval().requires_grad_(False), options, 4, "untrained")
+        net = build(options).eval().requires_grad_(False)
+        return TrainedNetwork(label, net, options, options["upscale"], "untrained")
 
     return network

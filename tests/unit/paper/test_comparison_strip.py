@@ -114,9 +114,34 @@ def test_strip_command(archs, image, tmp_path, capsys, monkeypatch):
     assert cv2.imread(file) is not None
 
 
+def test_an_lr_image_of_ones_own(pair, make, image, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["data", "degrade", str(image), "lq.png", "--recipe", "photo", "--scale", "4"]) == 0
+    gt, lq = pair[0], cv2.imread("lq.png")
+    assert cli.main(["paper", "figure", "strip", str(image), "--lr", "lq.png", "--at", "10,6,24,20"]) == 0
+    bicubic = comparison_strip.patches(gt, lq, BOX, [])[1]
+    *_, scores, file = capsys.readouterr().out.splitlines()
+    assert f"{bicubic.psnr:.2f}" in scores and file == "results/paper/strip_lq_10_6_24_20_x4.png"
+
+
+def test_at_scale_1_the_input_is_in_the_place_of_bicubic(pair, make):
+    gt = pair[0]
+    noisy = (gt.astype(int) + np.random.default_rng(0).integers(-20, 21, gt.shape)).clip(0, 255).astype(np.uint8)
+    x1 = make("x1", {**TINY_HAT, "upscale": 1, "upsampler": ""})
+    found = comparison_strip.patches(gt, noisy, BOX, [x1])
+    x, y, w, h = BOX
+    assert [p.name for p in found] == ["input", "x1", "GT"]
+    assert found[0].psnr == calculate_psnr(noisy[y : y + h, x : x + w], found[2].image, 0, test_y_channel=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["strip", "IMAGE", "--at", "0,0,20,20", "--scale", "1"], "--scale 1: needs --lr"),
+        (
+            ["strip", "IMAGE", "--at", "0,0,20,20", "--lr", "IMAGE"],
+            "IMAGE: 49x41 pixels; at scale 4, IMAGE has LR of 12x10",
+        ),
         (["strip", "IMAGE", "--at", "40,0,20,20"], "--at: 20x20 pixels at 40,0 do not lie inside"),
         (["strip", "none.png", "--at", "0,0,20,20"], "none.png: No such file"),
         (["strip", "IMAGE", "--at", "0,0,20,20", "--arch", "HAT"], "--arch HAT: no weights"),
