@@ -26,7 +26,7 @@ from hat_arch.paper.networks import RESTORERS, network_options
 FIRST, SECOND, OTHER_SCALE = "train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x2"
 DENOISING, DEBLOCKING = "hat-light-denoise-25", "hat-light-jpeg"
 ITERATIONS = {FIRST: 8_400, SECOND: 1_200, OTHER_SCALE: 900}
-ITERATIONS |= dict.fromkeys(("train_hat_light_denoise_25", "train_hat_light_jpeg"), 600)
+ITERATIONS |= dict.fromkeys(("train_hat_light_denoise_25", "train_hat_light_jpeg"), 700)
 WARMUP = 30  # iterations, of a short training
 BATCH = 4
 TRAINING = """\

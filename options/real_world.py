@@ -29,8 +29,14 @@ from hat_arch.paper.networks import network_options
 
 SCALES = (4, 2)
 MSE, GAN = "RealHATMSEModel", "RealHATGANModel"
-PHOTO_ITERATIONS = {4: 700, 2: 700}
-PHOTO_GAN_ITERATIONS = 4_000
+NIQE = """\
+    niqe: # without ground truth; smaller is better
+      type: calculate_niqe
+      crop_border: {scale}
+"""
+PHOTO_ITERATIONS = {4: 1_500, 2: 900}
+COMPACT_ITERATIONS = 4_000
+POOL = " # pairs that batches are mixed from"
 DEGRADATION: dict[str, dict[str, Any]] = {
     "first": {
         "resize_prob": [0.2, 0.7, 0.1],
@@ -210,7 +216,7 @@ def training(stage: str, scale: int) -> tuple[str, str]:
     comment += ["Start on 8 GPUs:", f"  basicsr train -opt {name}.yml --gpus 8"]
     iterations, before = (400_000, f"train_RealHAT_SRx{scale}_mse") if is_gan else (1_000_000, None)
     lines = [*USM[stage].items(), *DEGRADATION["first"].items(), *DEGRADATION["second"].items()]
-    size = SIZE.format(gt_size=256, lq_size=256 // scale, queue_size=180, why=" # pairs that batches are mixed from")
+    size = SIZE.format(gt_size=256, lq_size=256 // scale, queue_size=180, why=POOL)
     return name, TRAINING.format(
         comment=commented(comment),
         head=head(name, scale, GAN if is_gan else MSE),
@@ -231,21 +237,31 @@ def training(stage: str, scale: int) -> tuple[str, str]:
     )
 
 
-def photo_gan(scale: int) -> tuple[str, str]:
-    """Name and text of the second stage of a model for photographs."""
-    before, recipe = f"train_hat_light_photo_x{scale}", "photo"
-    name, patch = f"{before}_gan", 32
-    comment = [
-        f"HAT-light x{scale} for photographs, second stage, against a discriminator: sharper, and less true.",
-        *compact_models.DATA,
-        "Start:",
-        f"  basicsr train -opt {name}.yml",
-    ]
-    usm = "".join(f"{key}: {yaml_value(value)}\n" for key, value in USM["gan"].items())
-    size = SIZE.format(gt_size=patch * scale, lq_size=patch, queue_size=0, why=" # each image has its own degradation")
+def compact(
+    name: str, stage: str, scale: int, what: str, recipe: str, before: str | None, steps: int
+) -> tuple[str, str]:
+    """Name and text of a training of the compact HAT that the model degrades images for.
+
+    Args:
+        name: of the file, without ``.yml``.
+        stage: one of `USM`.
+        scale: GT side / LR side.
+        what: it is, for the comment.
+        recipe: that degrades.
+        before: run whose averaged weights it starts from.
+        steps: iterations.
+    """
+    is_gan, patch = stage != "mse", 32
+    comment = [what, *compact_models.DATA, "Start:", f"  basicsr train -opt {name}.yml"]
+    usm = "".join(f"{key}: {yaml_value(value)}\n" for key, value in USM[stage].items())
+    pool, why = (0, " # each image has its own degradation") if recipe == "photo" else (180, POOL)
+    size = SIZE.format(gt_size=patch * scale, lq_size=patch, queue_size=pool, why=why)
+    path = (
+        f"  pretrain_network_g: hat-light-x{scale}\n  strict_load_g: true\n" if before is None else starts_from(before)
+    )
     return name, TRAINING.format(
         comment=commented(comment),
-        head=head(name, scale, GAN),
+        head=head(name, scale, GAN if is_gan else MSE),
         degradation=f"recipe: {recipe}\n{usm}{size}",
         data=PHOTO_DATA.format(around=(patch + 8) * scale),
         rot="true",
@@ -253,14 +269,26 @@ def photo_gan(scale: int) -> tuple[str, str]:
         validation=degraded("held_out", recipe, "datasets/photos/val"),
         network=network(network_options("HAT-light", scale)),
         adam=ADAM,
-        **second_stage(True),
-        path=starts_from(before),
-        scheduler=CONSTANT.format(iterations=PHOTO_GAN_ITERATIONS),
-        iterations=PHOTO_GAN_ITERATIONS,
+        **second_stage(is_gan),
+        path=path,
+        scheduler=CONSTANT.format(iterations=steps),
+        iterations=steps,
         val_freq=500,
         metrics=(METRICS + PSNR_RGB).format(scale=scale),
         checkpoints="  save_checkpoint_freq: 500\n  keep_last: 3\n",
     )
+
+
+def compact_stages(scale: int) -> Iterator[tuple[str, str]]:
+    """Of the compact HAT: both stages by Real-ESRGAN's recipe, and the second one for photographs."""
+    real, photos = f"train_hat_light_real_x{scale}", f"train_hat_light_photo_x{scale}"
+    what = f"HAT-light x{scale} for real-world images, {{}}"
+    yield compact(f"{real}_mse", "mse", scale, what.format(WHAT["mse"]), "realesrgan", None, COMPACT_ITERATIONS)
+    yield compact(
+        f"{real}_gan", "gan", scale, what.format(WHAT["gan"]), "realesrgan", f"{real}_mse", COMPACT_ITERATIONS
+    )
+    what = f"HAT-light x{scale} for photographs, second stage, against a discriminator: sharper, and less true."
+    yield compact(f"{photos}_gan", "gan", scale, what, "photo", photos, COMPACT_ITERATIONS)
 
 
 def photo(scale: int) -> tuple[str, str]:
@@ -284,7 +312,7 @@ def photo(scale: int) -> tuple[str, str]:
         network=network(network_options("HAT-light", scale)),
         path=path,
         start="",
-        lr="5e-4",
+        lr="7e-4",
         scheduler=COSINE.format(iterations=iterations),
         iterations=iterations,
         warmup=compact_models.WARMUP,
@@ -325,8 +353,8 @@ def photo_test(scale: int) -> tuple[str, str]:
     name = compact_models.file_of("test", model)
     comment = [
         f"Measures {model} on Set5 and Set14, reduced by bicubic, and on held-out photographs, reduced by bicubic and "
-        f"mildly degraded: PSNR and SSIM of luma, PSNR of all colours, {scale} border pixels left out. Its numbers go "
-        f"into the model's card by: python experiments/models/evaluate.py {model}",
+        f"mildly degraded: PSNR and SSIM of luma, PSNR of all colours, NIQE, {scale} border pixels left out. Its "
+        f"numbers go into the model's card by: python experiments/models/evaluate.py {model}",
         f"  basicsr test -opt {name}.yml",
     ]
     section = degraded("held_out_degraded", "photo", "datasets/photos/val").replace("  val:", "\n  test_4:")
@@ -336,7 +364,7 @@ def photo_test(scale: int) -> tuple[str, str]:
         datasets=compact_models.datasets("test", ("Set5", "Set14"), scale) + compact_models.HELD_OUT + section,
         network=network(network_options("HAT-light", scale)),
         weights=model,
-        val="  save_img: false\n" + (METRICS + PSNR_RGB).format(scale=scale),
+        val="  save_img: false\n" + (METRICS + PSNR_RGB + NIQE).format(scale=scale),
     )
 
 
@@ -369,5 +397,5 @@ def files() -> Iterator[tuple[str, str]]:
     for scale in SCALES:
         for name, text in (*(training(stage, scale) for stage in USM), test(scale)):
             yield f"real_world/{name}", text
-        for name, text in (photo(scale), photo_gan(scale), photo_test(scale)):
+        for name, text in (photo(scale), photo_test(scale), *compact_stages(scale)):
             yield f"models/{name}", text
