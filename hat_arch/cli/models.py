@@ -60,7 +60,7 @@ def list_all(args: argparse.Namespace) -> int:
         if verdict == "WRONG":
             wrong.append(f"{path}: is not {model.name}, or damaged; delete it, and: basicsr models get {model.name}")
         size = path.stat().st_size if path else model.bytes
-        where = "in the package" if model.inside else str(path or "not here")
+        where = "in the package" if path and path.parent == named.INSIDE else str(path or "not here")
         row = [model.name, f"x{model.scale}", model.network, f"{size / MIB:.1f}" if size else "", model.licence]
         rows.append([*row, urlsplit(model.page).netloc or "hat_arch", where, verdict, model.note])
     print(aligned(["name", "scale", "network", "MiB", "licence", "source", "where", "checksum", "note"], rows))

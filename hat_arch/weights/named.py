@@ -18,6 +18,8 @@ from ..utils.files import from_home, sha256
 
 INSIDE = Path(__file__).with_name("models")
 """The package's own models: a ``.safetensors`` file each, and a card of the same name in Markdown."""
+IN_CLONE = INSIDE.parents[2] / "experiments" / "models"
+"""More of them, in a clone of the repository alone: the package would become too large."""
 PUBLISHED = Path(__file__).with_name("published.yml")
 DOWNLOADED_BY_HAND = Path("experiments/pretrained_models")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
@@ -51,12 +53,12 @@ class Model:
 
     @property
     def inside(self) -> bool:
-        """Whether it came with the package."""
+        """Whether it came with the package, or with the clone that this is."""
         return not self.page
 
     def path(self) -> Path | None:
         """Its file on this machine, or None."""
-        folders = [INSIDE] if self.inside else [cache(), DOWNLOADED_BY_HAND]
+        folders = [INSIDE, IN_CLONE] if self.inside else [cache(), DOWNLOADED_BY_HAND]
         return next((folder / self.file for folder in folders if (folder / self.file).is_file()), None)
 
     def fits(self, digest: str) -> bool | None:
@@ -77,7 +79,8 @@ def cache() -> Path:
 
 def models() -> dict[str, Model]:
     """All models by name: those of the package first."""
-    return {**{model.name: model for model in map(_inside, sorted(INSIDE.glob("*.safetensors")))}, **_published()}
+    files = (file for folder in (INSIDE, IN_CLONE) for file in sorted(folder.glob("*.safetensors")))
+    return {**{model.name: model for model in map(_inside, files)}, **_published()}
 
 
 @functools.cache

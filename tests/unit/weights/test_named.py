@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ def places(tmp_path, monkeypatch):
     inside, cache = tmp_path / "models", tmp_path / "cache"
     inside.mkdir()
     monkeypatch.setattr(named, "INSIDE", inside)
+    monkeypatch.setattr(named, "IN_CLONE", tmp_path / "no_clone")
     monkeypatch.setenv("HAT_ARCH_MODELS", str(cache))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -118,8 +120,19 @@ def test_a_model_of_the_package_is_what_its_card_says(model):
     assert model.licence != "unknown" and model.note and file.stat().st_size < 4 * 2**20
     network = load(model.name).network
     count = sum(parameter.numel() for parameter in network.parameters())
-    assert network.upscale == model.scale and count <= 1_000_000
+    assert network.upscale == model.scale and count <= (1_000_000 if model.scale > 1 else 1_010_000)
     assert f"{count:,} parameters" in file.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_the_models_in_a_wheel_are_8_mb_at_most():
+    assert sum(len(zlib.compress(file.read_bytes())) for file in named.INSIDE.glob("*.safetensors")) <= 8_000_000
+
+
+def test_models_of_a_clone_are_found_by_name(places, tmp_path, monkeypatch):
+    monkeypatch.setattr(named, "IN_CLONE", tmp_path / "clone")
+    named.IN_CLONE.mkdir()
+    _, file = put(named.IN_CLONE, "hat-light-x2")
+    assert named.find("hat-light-x2") == file and named.models()["hat-light-x2"].inside
 
 
 def test_every_file_that_the_papers_tables_want_is_in_the_list():
