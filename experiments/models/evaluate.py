@@ -26,7 +26,8 @@ from hat_arch.weights import named
 from hat_arch.weights.load import load
 
 HERE = Path(__file__).parent
-DIGITS = {"psnr": 2, "ssim": 4, "psnr_rgb": 2}
+NAMES = {"psnr": "PSNR of Y", "ssim": "SSIM", "psnr_rgb": "PSNR of RGB", "niqe": "NIQE"}
+DIGITS = {"psnr": 2, "ssim": 4, "psnr_rgb": 2, "niqe": 2}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,10 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not model.inside or not card.is_file():
             raise UserError(f"{args.model}: has no card {card}")
         test = f"test_{args.model.replace('-', '_')}"
-        if code := basicsr(["test", "-opt", test]):
-            return code
-        found = json.loads(Path("results", test, "results.json").read_text(encoding="utf-8"))
-        texts = {"sha256": sha256(file), "facts": facts(file), "results": results(found)}
+        measured = {}
+        for name in filter(None, (model.mixes_with, model.name)):
+            if code := basicsr(["test", "-opt", test, "--weights", name]):
+                return code
+            measured[name] = json.loads(Path("results", test, "results.json").read_text(encoding="utf-8"))
+        texts = {"sha256": sha256(file), "facts": facts(file), "results": results(measured)}
         write_file(card, filled_in(card.read_text(encoding="utf-8"), texts).encode())
         print(card)
         if args.curve:
@@ -63,18 +66,25 @@ def facts(file: Path) -> str:
     return f"{count:,} parameters, {file.stat().st_size:,} bytes."
 
 
-def results(found: dict[str, Any]) -> str:
-    """The table of a card, from the ``results.json`` of a test: bicubic, or the input, and the model on each set."""
-    lines, beside = [], "bicubic" if found["scale"] > 1 else "input"
-    for one in found["datasets"]:
-        columns = (
-            " / ".join(f"{one['metrics'][name][column]:.{digits}f}" for name, digits in DIGITS.items())
-            for column in (beside, "ours")
-        )
-        lines.append([one["name"], str(one["images"]), *columns])
+def results(measured: dict[str, dict[str, Any]]) -> str:
+    """The table of a card, from the ``results.json`` of tests by model: the card's own comes last.
+
+    On each set it has bicubic, or the input where the size is kept, and the models.
+    """
+    *others, found = measured.values()
+    beside = "bicubic" if found["scale"] > 1 else "input"
+    lines = []
+    for i, one in enumerate(found["datasets"]):
+        sources = [(one, beside), *((other["datasets"][i], "ours") for other in others), (one, "ours")]
+        lines.append([one["name"], str(one["images"]), *(_scores(*source) for source in sources)])
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    header = ["PSNR of Y / SSIM / PSNR of RGB", "images", beside, "the model"]
+    shown = " / ".join(NAMES[name] for name in found["datasets"][0]["metrics"])
+    header = [shown, "images", beside, *list(measured)[:-1], "the model"]
     return f"{aligned(header, lines, 'pipe')}\n\n{found['date'][:10]}, {found['device']}, {versions}."
+
+
+def _scores(dataset: dict[str, Any], column: str) -> str:
+    return " / ".join(f"{scores[column]:.{DIGITS[name]}f}" for name, scores in dataset["metrics"].items())
 
 
 def filled_in(card: str, texts: dict[str, str]) -> str:
