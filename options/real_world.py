@@ -1,13 +1,13 @@
 """Option files of real-world training, for ``generate.py``: HAT's, and those of the models for photographs.
 
 HAT's numbers are those of the official option files (``hat_arch/paper/tables.yml``: ``training``, ``Real_HAT_mse`` and
-``Real_HAT_GAN``), which are for x4. The files for photographs repeat how the models in the package were made.
+``Real_HAT_GAN``), which are for x4; a test compares them. The files for photographs repeat how the models in the
+package were made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import compact_models
 from compact_models import COSINE, PSNR_RGB
@@ -25,6 +25,7 @@ from templates import (
     yaml_value,
 )
 
+from hat_arch.degradations.realesrgan import RealESRGAN
 from hat_arch.paper.networks import network_options
 
 SCALES = (4, 2)
@@ -37,39 +38,11 @@ NIQE = """\
 PHOTO_ITERATIONS = {4: 1_500, 2: 900}
 COMPACT_ITERATIONS = 4_000
 POOL = " # pairs that batches are mixed from"
-DEGRADATION: dict[str, dict[str, Any]] = {
-    "first": {
-        "resize_prob": [0.2, 0.7, 0.1],
-        "resize_range": [0.15, 1.5],
-        "gaussian_noise_prob": 0.5,
-        "noise_range": [1, 30],
-        "poisson_scale_range": [0.05, 3],
-        "gray_noise_prob": 0.4,
-        "jpeg_range": [30, 95],
-    },
-    "second": {
-        "second_blur_prob": 0.8,
-        "resize_prob2": [0.3, 0.4, 0.3],
-        "resize_range2": [0.3, 1.2],
-        "gaussian_noise_prob2": 0.5,
-        "noise_range2": [1, 25],
-        "poisson_scale_range2": [0.05, 2.5],
-        "gray_noise_prob2": 0.4,
-        "jpeg_range2": [30, 95],
-    },
-}
-"""Of the official option files; in the order of Real-ESRGAN's."""
-KINDS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
-BLUR: dict[str, Any] = {
-    "blur_kernel_size": 21,
-    "kernel_list": KINDS,
-    "kernel_prob": [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
-    "sinc_prob": 0.1,
-    "blur_sigma": [0.2, 3],
-    "betag_range": [0.5, 4],
-    "betap_range": [1, 2],
-}
-BLUR |= {f"{key}2": value for key, value in BLUR.items()} | {"blur_sigma2": [0.2, 1.5], "final_sinc_prob": 0.8}
+OFFICIAL = {key: field.default for key, field in RealESRGAN.model_fields.items() if key != "scale"}
+"""The degradation of the official option files, in the order of its steps."""
+BLUR = {key: value for key, value in OFFICIAL.items() if key.startswith(("blur", "kernel", "sinc", "beta", "final"))}
+"""What of it BasicSR reads in the section of the data set."""
+DEGRADATION = {key: value for key, value in OFFICIAL.items() if key not in BLUR}
 
 TRAINING = """\
 {comment}{head}
@@ -215,7 +188,7 @@ def training(stage: str, scale: int) -> tuple[str, str]:
         )
     comment += ["Start on 8 GPUs:", f"  basicsr train -opt {name}.yml --gpus 8"]
     iterations, before = (400_000, f"train_RealHAT_SRx{scale}_mse") if is_gan else (1_000_000, None)
-    lines = [*USM[stage].items(), *DEGRADATION["first"].items(), *DEGRADATION["second"].items()]
+    lines = [*USM[stage].items(), *DEGRADATION.items()]
     size = SIZE.format(gt_size=256, lq_size=256 // scale, queue_size=180, why=POOL)
     return name, TRAINING.format(
         comment=commented(comment),
