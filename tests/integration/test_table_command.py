@@ -60,6 +60,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ARCH_REGISTRY, "_obj_map", dict(ARCH_REGISTRY._obj_map))  # a plugin of its own each time
     monkeypatch.setattr(named, "INSIDE", tmp_path)
+    monkeypatch.setattr(named, "IN_CLONE", tmp_path)
     folder = tmp_path / "datasets/Set5/HR"
     folder.mkdir(parents=True)
     for n, (name, (height, width)) in enumerate(SIZES.items()):

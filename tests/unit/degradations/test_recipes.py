@@ -228,7 +228,7 @@ def test_a_mapping_says_the_same_as_a_name():
         ("noise:25", {"type": "noise", "sigma": 25}),
         ("jpeg:10-40", {"type": "jpeg", "quality": [10, 40]}),
         ("jpeg:10-40", {"type": "jpeg:10-40"}),
-        ("photo", {"type": "photo", "jpeg_range": [60, 100]}),
+        ("photo", {"type": "photo", "jpeg_range": [40, 95]}),
     ):
         assert recipe_named(name, 2) == recipe_named(mapping, 2)
 
