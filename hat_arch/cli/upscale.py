@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..utils import extras
 from ..utils.errors import UserError
 from .parser import add_plugin_option
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "jpg", "webp", "tif", "avif", "gif", "bmp")
 DEFAULT_SCALE = 4
+ENGINES = ("auto", *extras.ENGINES)
 PIXELS = 178_956_970  # as many as Pillow allows
 
 
@@ -60,8 +63,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--batch", type=int, default=1, metavar="N", help="tiles at a time; default: 1")
     precision = "auto (default): bf16 where the device is made for it, else fp32"
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help=precision)
-    engine = "auto (default): the fastest that is installed, measured once; torch: PyTorch"
-    add("--engine", choices=["auto", "torch", "openvino", "onnxruntime"], default="auto", help=engine)
+    engine = "auto: the fastest that is installed, measured once; torch: PyTorch; default: $HAT_ARCH_ENGINE, else auto"
+    add("--engine", choices=ENGINES, default=os.environ.get("HAT_ARCH_ENGINE", "auto"), help=engine)
     add("--self_ensemble", action="store_true", help="mean over 8 flips and turns, in 8 times the time")
     add("--compile", action="store_true", help="compile the network first; pays for many images on CUDA")
     add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, mps, xpu; default: the best there is")
@@ -150,7 +153,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raises a `UserError` for numbers that cannot be."""
+    """Raises a `UserError` for values that cannot be."""
+    if args.engine not in ENGINES:
+        raise UserError(f"HAT_ARCH_ENGINE={args.engine}: may be {', '.join(ENGINES)}")
     if args.overlap < 0 or args.batch < 1:
         raise UserError(f"--overlap {args.overlap} --batch {args.batch}: must be 0 or more, and 1 or more")
     for name in ("gpus", "max_side"):

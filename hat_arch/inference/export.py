@@ -104,8 +104,8 @@ def _difference(network: nn.Module, run: Callable[[Tensor], Tensor], image: Tens
     difference = float((actual - expected).abs().max()) if same else float("inf")
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):  # also NaN
         raise ExportError(
-            f"{path}: not written: of images of {tuple(image.shape)} it makes {tuple(actual.shape)}, with a difference of "
-            f"{difference:.1e} to the network; a fixed size (--size HxW) may do"
+            f"{path}: not written: of images of {tuple(image.shape)} it makes {tuple(actual.shape)}, with a difference "
+            f"of {difference:.1e} to the network; a fixed size (--size HxW) may do"
         )
     return difference
 

@@ -21,6 +21,9 @@ OPSET = 18
 SIZES = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
 """What may differ between images: batch, height, width."""
 
+LARGEST = 2**20
+"""Pixels of a side up to which a graph is to be right."""
+
 
 class ExportError(UserError):
     """A network cannot be made a graph; the message says why."""
@@ -40,7 +43,11 @@ def to_program(network: nn.Module, image: Tensor, fixed: bool = False) -> Export
     try:
         with evaluating(network), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(network, (image,), dynamic_shapes=None if fixed else (SIZES,))
+            program = torch.export.export(network, (image,), dynamic_shapes=None if fixed else (SIZES,))
+            for size in program.range_constraints.values():
+                if size.lower > 2 or size.upper < LARGEST:
+                    raise ValueError(f"what it does differs between sizes, as for {size.lower} to {size.upper}")
+            return program
     except Exception as error:  # of the exporter, or the network
         remedy = "" if fixed else "; a fixed size (--size HxW) may do"
         raise ExportError(f"{type(network).__name__} cannot be exported: {_reason(error)}{remedy}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import statistics
+import math
 import time
 from typing import Any
 
@@ -21,7 +21,8 @@ from . import build, cache
 from .base import Engine, EngineError
 
 SIDE = 64  # pixels of the image that is timed
-SECONDS = 0.3  # that each engine computes for, and three times at the least
+SECONDS = 1.0  # for which the engines compute, and three times each at the least
+ROUNDS = 3
 
 
 def fastest(how: dict[str, Any], dtype: torch.dtype | None) -> Engine:
@@ -77,23 +78,25 @@ def _read(data: bytes | None) -> dict[str, float]:
 
 
 def measured(how: dict[str, Any], names: list[str]) -> dict[str, float]:
-    """Median seconds of each engine for an image of `SIDE` pixels; of those alone that can run the network."""
+    """Least seconds of each engine, in turn, for an image of `SIDE` pixels; of those that can run the network."""
     side = -(-SIDE // how["multiple"]) * how["multiple"]
     image = torch.rand(1, how["channels"], side, side).to(how["device"])
-    seconds = {}
+    engines: dict[str, Engine] = {}
     for name in names:
         try:
-            run = build(name, **{**how, "report": lambda line: None})
-            run(image), run(image)  # the second compiles for this shape
+            engine = build(name, **{**how, "report": lambda line: None})
+            engine(image), engine(image)  # the second compiles for this shape
+            engines[name] = engine
         except UserError as error:
             how["report"](str(error))
-            continue
-        times: list[float] = []
-        while sum(times) < SECONDS or len(times) < 3:
+    seconds = dict.fromkeys(engines, math.inf)
+    end, rounds = time.perf_counter() + SECONDS, 0
+    while rounds < ROUNDS or time.perf_counter() < end:
+        for name, engine in engines.items():
             begin = time.perf_counter()
-            run(image).sum().item()  # waits for the device
-            times.append(time.perf_counter() - begin)
-        seconds[name] = statistics.median(times)
+            engine(image).sum().item()  # waits for the device
+            seconds[name] = min(seconds[name], time.perf_counter() - begin)
+        rounds += 1
     return seconds
 
 

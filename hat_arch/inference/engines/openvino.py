@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +168,24 @@ def converted(network: nn.Module, image: Tensor) -> openvino.Model:
         EngineError: it has operators, or does things, that OpenVINO does not know.
     """
     try:
-        with evaluating(network), torch.no_grad(), warnings.catch_warnings():
+        with evaluating(network), torch.no_grad(), without_telemetry(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the tracer: whether the graph is right is seen by running it
             return openvino.convert_model(network, example_input=image, input=[-1, image.shape[1], -1, -1])
     except Exception as error:
         unknown = re.findall(r"(?:aten|prim|torchvision|[a-z_]+)::\w+", str(error))
         what = f"does not know {', '.join(sorted(set(unknown)))}" if unknown else in_one_line(error)[:200]
         raise EngineError(f"engine openvino: {what}; take --engine torch") from error
+
+
+@contextlib.contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Keeps OpenVINO's converter from telling its makers of each use, as it does by default: not in CI."""
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before
