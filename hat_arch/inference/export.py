@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..utils.extras import MissingError, installed
 from ..utils.files import write_file
 from . import engines
+from .engines.base import trial_images
 from .exported_file import METADATA, ExportedFile, Facts
 from .graphs import ExportError, to_onnx, to_program
 from .prepared import Prepared
@@ -50,7 +51,7 @@ def export(network: nn.Module, path: Path, facts: Facts, half: bool = False) -> 
         raise MissingError("onnxruntime: is not installed; pip install 'hat-arch[onnx]'")
     if half:
         network.half().float()
-    image = torch.rand(1, facts.channels, *facts.size) if facts.size else _image(2, facts.channels, facts.window, 2, 3)
+    image = torch.rand(1, facts.channels, *facts.size) if facts.size else trial_images(facts.window, facts.channels)[1]
     if path.suffix == ".onnx":
         model = to_onnx(network, image, bool(facts.size))
         model.metadata_props.add(key=METADATA, value=json.dumps(asdict(facts)))
@@ -77,10 +78,6 @@ def shapes(facts: Facts) -> list[tuple[int, ...]]:
     if facts.size:
         return [(1, c, *facts.size)]
     return [(1, c, m, m), (1, c, 2 * m + 1, m + 3), (2, c, m - 1, 2 * m), (1, c, 1, 1), (3, c, 3, m + 1)]
-
-
-def _image(b: int, c: int, window: int, down: int, across: int) -> Tensor:
-    return torch.rand(b, c, max(4, window) * down, max(4, window) * across)
 
 
 def _opened(path: Path, facts: Facts) -> Callable[[Tensor], Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from ..archs.layers import pad_to_multiple
 from ..archs.strips import joined_one_by_one
 from ..utils import extras
 from ..utils.errors import UserError
+from ..utils.machine import fast_in_bf16
 from . import arrays, engines, exported, memory
 from .engines.choice import fastest
 from .symmetries import symmetry, undo_symmetry
@@ -128,12 +128,13 @@ class Upscaler:
         self.self_ensemble = self_ensemble
         self.channels: int = getattr(network, "in_chans", 3) if channels is None else channels
         self.report = report
+        device = self._device(torch.device("cpu"))
         if precision == "auto":
-            precision = "bf16" if fast_in_bf16(self._device(torch.device("cpu"))) else "fp32"
+            precision = "bf16" if fast_in_bf16(device) else "fp32"
             report(f"precision: {precision}")
         self.dtype = DTYPES[precision]
-        how: dict[str, Any] = {"multiple": multiple, "channels": self.channels, "report": report, "compile": compile}
-        self.how = {**how, "network": network, "device": self._device(torch.device("cpu"))}
+        self.how: dict[str, Any] = {"network": network, "device": device, "multiple": multiple, "compile": compile}
+        self.how |= {"channels": self.channels, "report": report}
         one = engine != "auto"
         self.run = engines.build(engine, dtype=self.dtype, **self.how) if one else fastest(self.how, self.dtype)
         self.model: memory.MemoryModel | None = None
@@ -148,7 +149,9 @@ class Upscaler:
         options = {"tile": "whole"} | {key.removeprefix("tile_"): value for key, value in val.items() if key in OPTIONS}
         if report is not None:
             options["report"] = report
-        return cls(network, opt.get("scale", 1), multiple=opt["network_g"].get("window_size", 1), **options)
+        section = opt["network_g"]
+        options["channels"] = section.get("in_chans", section.get("num_in_ch"))
+        return cls(network, opt.get("scale", 1), multiple=section.get("window_size", 1), **options)
 
     @overload
     def __call__(self, lq: Tensor) -> Tensor: ...
@@ -388,13 +391,3 @@ def as_float(images: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"images are of {images.dtype}; they may be of uint8, uint16 or a floating-point type")
     return images.float()
-
-
-def fast_in_bf16(device: torch.device) -> bool:
-    """Whether a device has bf16 arithmetic: CUDA from compute capability 8, x86 with AVX512_BF16 or AMX (Linux)."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    with contextlib.suppress(OSError):
-        words = set(Path("/proc/cpuinfo").read_text().split())
-        return device.type == "cpu" and not words.isdisjoint({"avx512_bf16", "amx_bf16"})
-    return False

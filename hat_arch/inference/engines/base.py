@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, in_one_line
 from ..prepared import Prepared
 
 Report = Callable[[str], object]
@@ -18,6 +18,8 @@ TOLERANCES = {None: 1e-3, torch.bfloat16: 5e-2, torch.float16: 2e-2}
 
 It is to notice another function, not another order of additions: random weights of a deep network make those large.
 """
+TRIAL = 8
+"""Pixels of the least side of an image by which a graph is tried; exporters take sizes of 1 for another kind."""
 NO_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory", "Not enough memory")
 
 
@@ -42,21 +44,29 @@ class EngineError(UserError):
 
 
 @contextlib.contextmanager
-def memory_errors() -> Iterator[None]:
-    """Makes a `MemoryError` of what a runtime raises where memory is not enough, so that tiles become smaller."""
+def runtime_errors(name: str) -> Iterator[None]:
+    """Makes a `MemoryError` of what a runtime raises where memory is not enough, so that tiles become smaller.
+
+    Of all else that it raises, an `EngineError`.
+    """
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:  # each runtime has its own
         if any(words in str(error) for words in NO_MEMORY):
             raise MemoryError(str(error)) from error
-        raise
+        raise EngineError(f"engine {name}: fails: {in_one_line(error)[:200]}; take --engine torch") from error
 
 
 def trial_images(multiple: int, channels: int) -> list[Tensor]:
     """Two small batches of unlike sizes, by which `check` tells whether a graph is right for every size."""
     generator = torch.Generator().manual_seed(0)
-    sizes = ((1, 2 * multiple, multiple), (2, multiple, 3 * multiple))
-    return [torch.rand(b, channels, h, w, generator=generator) for b, h, w in sizes]
+    side = -(-TRIAL // multiple) * multiple
+    return [
+        torch.rand(*shape, generator=generator)
+        for shape in ((1, channels, 2 * side, side), (2, channels, side, 3 * side))
+    ]
 
 
 def check(

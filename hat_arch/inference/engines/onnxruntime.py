@@ -16,7 +16,7 @@ from ...utils.errors import in_one_line
 from ..exported_file import ExportedFile
 from ..graphs import to_onnx
 from . import cache
-from .base import EngineError, Report, check, memory_errors, trial_images
+from .base import EngineError, Report, check, runtime_errors, trial_images
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -63,7 +63,7 @@ class OnnxRuntime:
     def __call__(self, images: Tensor) -> Tensor:
         if self.state is None:
             self.follow()
-        with memory_errors():
+        with runtime_errors(self.name):
             if self.session is None:
                 self.session = self._session()
             return self._run(self.session, images)
@@ -86,7 +86,7 @@ class OnnxRuntime:
         images = trial_images(self.multiple, self.channels)
         data = to_onnx(self.network, images[1]).SerializeToString()
         session = opened(data, self.providers)
-        check("onnxruntime", lambda x: self._run(session, x), self.network, images, self.dtype)
+        check(self.name, lambda x: self._run(session, x), self.network, images, self.dtype)
         self.kept.write(name, data)
         return session
 

@@ -20,14 +20,16 @@ from ...utils.machine import cpu_name
 from ..exported_file import ExportedFile
 from ..prepared import evaluating
 from . import cache
-from .base import EngineError, Report, check, memory_errors, trial_images
+from .base import EngineError, Report, check, runtime_errors, trial_images
 
 HINTS = {None: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 KEPT = 2
 """Compiled graphs that are kept."""
-SMALL = 2**18
-"""Pixels of images up to which more than one graph is kept, with the memory of its results."""
+KEPT_PIXELS = 2**18
+"""Of images up to which more than one graph is kept, with the memory of its results."""
+ONCE_PIXELS = 2**13
+"""Of images up to which compiling takes longer than running once in the graph for all shapes."""
 
 Shape = tuple[int, ...]
 
@@ -35,8 +37,8 @@ Shape = tuple[int, ...]
 class OpenVINO:
     """Runs a network as OpenVINO compiles it.
 
-    A graph for one shape is a fifth faster than that for all, and takes seconds to compile. So images of a shape run in
-    the graph for all the first time, and in their own from the second time on.
+    A graph for one shape is a fifth faster than that for all, in a third of the memory, but takes seconds to compile:
+    small images run in the graph for all the first time, and in their own when their shape comes again.
 
     Args:
         network: converted at the first image, and again when its weights have changed.
@@ -101,7 +103,7 @@ class OpenVINO:
     def __call__(self, images: Tensor) -> Tensor:
         if self.state is None:
             self.follow()
-        with memory_errors():
+        with runtime_errors(self.name):
             return self._infer(self._request(tuple(images.shape)), images)
 
     @staticmethod
@@ -111,12 +113,13 @@ class OpenVINO:
     def _request(self, shape: Shape) -> openvino.InferRequest:
         """What runs images of a shape."""
         file = f"{self.key}-{'x'.join(map(str, shape))}.blob"
-        if shape not in self.seen and not self.kept.has(file):
+        pixels = shape[0] * shape[2] * shape[3]
+        if pixels <= ONCE_PIXELS and shape not in self.seen and not self.kept.has(file):
             self.seen.add(shape)
             shape, file = (), f"{self.key}.blob"
         request = self.requests.pop(shape, None)
         if request is None:
-            keeps = KEPT - 1 if not shape or shape[0] * shape[2] * shape[3] <= SMALL else 0
+            keeps = KEPT - 1 if pixels <= KEPT_PIXELS else 0
             for other in list(self.requests)[: len(self.requests) - keeps]:
                 del self.requests[other]
             request = self._compiled(shape, file).create_infer_request()
@@ -133,10 +136,6 @@ class OpenVINO:
             model = model.clone()
             model.reshape(shape)
         compiled = self.core.compile_model(model, "CPU", self.config)
-        if not shape and not isinstance(self.network, ExportedFile):
-            request = compiled.create_infer_request()
-            images = trial_images(self.multiple, self.channels)
-            check("openvino", lambda x: self._infer(request, x), self.network, images, self.dtype)
         self.kept.write(file, compiled.export_model().getbuffer())
         return compiled
 
@@ -152,7 +151,11 @@ class OpenVINO:
             self.model = self.core.read_model(graph, weights)
             return self.model
         self.report("engine openvino: the network is converted, once for this machine")
-        self.model = converted(self.network, trial_images(self.multiple, self.channels)[0])
+        images = trial_images(self.multiple, self.channels)
+        model = converted(self.network, images[0])
+        request = self.core.compile_model(model, "CPU", self.config).create_infer_request()
+        check(self.name, lambda x: self._infer(request, x), self.network, images, self.dtype)
+        self.model = model
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.xml")
             openvino.save_model(self.model, path, compress_to_fp16=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import pytest
@@ -63,7 +64,8 @@ def build(name: str, network: nn.Module, dtype=None, device="cpu", report=lambda
 
 @pytest.mark.parametrize("upsampler, scale", TASKS, ids=str)
 def test_results_are_those_of_pytorch(engine, upsampler, scale):
-    upscaler = Upscaler(hat(upsampler, scale), engine=engine)
+    small = {} if scale == 4 else {"use_cab": False, "use_ocab": False}  # exporting takes seconds
+    upscaler = Upscaler(hat(upsampler, scale, **small), engine=engine)
     for shape in SIZES:
         assert difference(upscaler, *shape) < 1e-4, shape
 
@@ -117,6 +119,12 @@ def test_an_engine_that_computes_something_else_is_found_out():
     pytest.importorskip("openvino")
     with pytest.raises(EngineError, match=r"openvino: computes something else.*--engine torch"):
         build("openvino", Fixed())(torch.rand(1, 3, 8, 8))
+
+
+def test_an_option_file_names_an_engine(engine):
+    opt = {"scale": 2, "network_g": {"window_size": 4}, "val": {"engine": engine, "save_img": False}}
+    upscaler = Upscaler.from_options(hat(), opt)
+    assert upscaler.run.name == engine and Upscaler.from_options(hat(), {**opt, "val": {}}).run.name == "torch"
 
 
 def test_openvino_tells_nobody(monkeypatch):
@@ -221,11 +229,26 @@ def test_without_enough_memory_tiles_become_smaller(engine, monkeypatch, error):
     assert any("out of memory: tiles of 50" in line for line in lines)
 
 
-def test_memory_errors_are_told_apart():
-    with pytest.raises(MemoryError), base.memory_errors():
+def test_errors_of_a_runtime_become_ours():
+    with pytest.raises(MemoryError), base.runtime_errors("openvino"):
         raise RuntimeError("bad allocation")
-    with pytest.raises(RuntimeError, match="other"), base.memory_errors():
-        raise RuntimeError("other")
+    told = r"engine openvino: fails: KeyError: 'x'.*--engine torch"
+    with pytest.raises(EngineError, match=told), base.runtime_errors("openvino"):
+        raise KeyError("x")
+    with pytest.raises(UserError, match=r"^mine$"), base.runtime_errors("openvino"):
+        raise UserError("mine")
+
+
+def test_large_images_are_compiled_for_at_once(kept, monkeypatch):
+    pytest.importorskip("openvino")
+    module = importlib.import_module("hat_arch.inference.engines.openvino")
+    monkeypatch.setattr(module, "ONCE_PIXELS", 100)
+    run = build("openvino", convolutional())
+    for side in (10, 11, 10, 12):
+        run(torch.rand(1, 3, side, side))
+    shapes = {file.stem.partition("-")[2] for file in kept.glob("*.blob")}
+    assert shapes == {"", "1x3x10x10", "1x3x11x11", "1x3x12x12"}
+    assert len(run.requests) == module.KEPT
 
 
 def test_memory_is_measured_from_the_start(engine):
