@@ -35,6 +35,8 @@ def load(name: str | Path, scale: float | None = None, **how: Any) -> Loaded:
     if not is_exported(name):
         return weights.load(name, **how)
     path = from_home(name)
+    if any(how.values()):
+        raise FileError(f"{path}: is a network, not weights; leave out --param_key, --arch_opt and --loader")
     if not path.is_file():
         raise FileError(f"{path}: no such file")
     facts = facts_of(path)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..utils.errors import UserError
 from ..utils.extras import MissingError, installed
+from ..utils.files import checksum
 
 METADATA = "hat_arch"
 """Name of the entry that holds `Facts` as JSON."""
@@ -46,7 +47,7 @@ class ExportedFile(nn.Module):
 
     def __init__(self, path: Path, facts: Facts) -> None:
         super().__init__()
-        self.path, self.facts = path, facts
+        self.path, self.facts, self.checksum = path, facts, checksum(path)
         self.upscale, self.in_chans = facts.scale, facts.channels
         fits = all(side % facts.window == 0 for side in facts.size or ())
         self.window_size = facts.window if fits else 1

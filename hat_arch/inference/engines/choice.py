@@ -62,7 +62,10 @@ def _choose(how: dict[str, Any], dtype: torch.dtype | None, names: list[str]) ->
     if not seconds:
         report(f"engine: measuring {', '.join(names)}, once for this machine and network")
         seconds, when = measured({**how, "network": part, "dtype": dtype}, names), "here"
-        kept.write(file, json.dumps(seconds).encode())
+        if seconds:
+            kept.write(file, json.dumps(seconds).encode())
+    if not seconds:
+        raise EngineError(f"engine: none of {', '.join(names)} runs this network")
     by_time = sorted(seconds, key=lambda name: seconds[name])
     times = ", ".join(f"{name} {1000 * seconds[name]:.0f} ms" for name in by_time)
     return by_time[0], f"engine: {by_time[0]}, the fastest {when} (a part of the network takes {times})"
@@ -79,7 +82,7 @@ def _read(data: bytes | None) -> dict[str, float]:
 
 def measured(how: dict[str, Any], names: list[str]) -> dict[str, float]:
     """Least seconds of each engine, in turn, for an image of `SIDE` pixels; of those that can run the network."""
-    side = -(-SIDE // how["multiple"]) * how["multiple"]
+    side = getattr(how["network"], "largest_tile", None) or -(-SIDE // how["multiple"]) * how["multiple"]
     image = torch.rand(1, how["channels"], side, side).to(how["device"])
     engines: dict[str, Engine] = {}
     for name in names:
@@ -91,7 +94,7 @@ def measured(how: dict[str, Any], names: list[str]) -> dict[str, float]:
             how["report"](str(error))
     seconds = dict.fromkeys(engines, math.inf)
     end, rounds = time.perf_counter() + SECONDS, 0
-    while rounds < ROUNDS or time.perf_counter() < end:
+    while engines and (rounds < ROUNDS or time.perf_counter() < end):
         for name, engine in engines.items():
             begin = time.perf_counter()
             engine(image).sum().item()  # waits for the device
@@ -105,7 +108,7 @@ def part_of(network: nn.Module) -> nn.Module:
 
     Enlarging by convolutions and pixel shuffles is left out, which would be most of it. Other networks are taken whole.
     """
-    if not isinstance(network, HAT):
+    if type(network) is not HAT:
         return network
     part = copy.copy(network)
     part._modules = dict(network._modules)

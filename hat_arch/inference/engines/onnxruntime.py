@@ -44,7 +44,7 @@ class OnnxRuntime:
         report: Report,
     ) -> None:
         self.network, self.dtype, self.multiple, self.channels = network, dtype, multiple, channels
-        self.kept, self.report = kept, report
+        self.device, self.kept, self.report = device, kept, report
         self.providers = providers(device, dtype, kept.folder)
         self.state: list[object] | None = None
         self.session: onnxruntime.InferenceSession | None = None
@@ -83,7 +83,7 @@ class OnnxRuntime:
             except EngineError:  # it is damaged
                 pass
         self.report("engine onnxruntime: the network is exported, once for this machine")
-        images = trial_images(self.multiple, self.channels)
+        images = [image.to(self.device) for image in trial_images(self.multiple, self.channels)]
         data = to_onnx(self.network, images[1]).SerializeToString()
         session = opened(data, self.providers)
         check(self.name, lambda x: self._run(session, x), self.network, images, self.dtype)

@@ -146,6 +146,36 @@ def test_a_file_without_a_scale_asks_for_one(foreign):
     assert (upscaled - Upscaler(convolutional(), 2)(images)).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_files_that_say_the_same_are_told_apart(tmp_path, foreign, engine):
+    pytest.importorskip(engine)
+    images = torch.rand(1, 3, 8, 8)
+    results = []
+    for factor in (1, 2):
+        network = convolutional()
+        with torch.no_grad():
+            network[0].weight.mul_(factor)
+            network[0].bias.mul_(factor)
+        onnx.save(to_onnx(network, torch.rand(2, 3, 8, 8)), foreign)
+        results.append(Upscaler(exported.load(foreign, 2).network, engine=engine)(images))
+    assert (results[1] - 2 * results[0]).abs().max() < 1e-5
+
+
+def test_what_is_for_weights_is_refused(foreign):
+    with pytest.raises(FileError, match="leave out --param_key"):
+        exported.load(foreign, 2, param_key="params")
+
+
+def test_the_engine_of_a_file_for_one_size_is_chosen(tmp_path):
+    pytest.importorskip("openvino")
+    file, lines = tmp_path / "small.onnx", []
+    list(export.export(convolutional(), file, Facts(2, size=(16, 16))))
+    upscaler = Upscaler(file, engine="auto", report=lines.append)
+    images = torch.rand(1, 3, 16, 16)
+    assert (upscaler(images) - Upscaler(convolutional(), 2)(images)).abs().max() < 1e-5
+    assert upscaler.run.name in lines[-1] and "the fastest here" in lines[-1]
+
+
 def test_a_damaged_file(tmp_path, foreign):
     content = foreign.read_bytes()
     for damaged in (b"", b"hello" * 100, content[: len(content) // 2]):

@@ -128,6 +128,15 @@ def test_what_cannot_run_the_network_is_named_and_left_out(world, monkeypatch):
     assert any("aten::x" in line for line in lines)
 
 
+def test_if_none_runs_the_network_it_is_said(world, monkeypatch):
+    def failing(engine, images):
+        raise EngineError("no")
+
+    monkeypatch.setattr(Slow, "__call__", failing)
+    with pytest.raises(EngineError, match="none of torch, openvino, onnxruntime"):
+        fastest(how([]), None)
+
+
 @pytest.mark.parametrize(
     "options", [{"upscale": 4}, {"upsampler": "pixelshuffledirect"}, {"upsampler": "", "upscale": 1}], ids=str
 )
