@@ -50,6 +50,8 @@ setup(
         "requests>=2.28",  # downloads of models; BasicSR needs it too
     ],
     extras_require={
+        "openvino": ["openvino>=2025.0"],  # engines beside PyTorch
+        "onnx": ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.20"],  # and basicsr export
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT
         "video": ["av>=14"],  # basicsr upscale of videos
         "heic": ["pillow-heif>=0.18"],
@@ -62,6 +64,7 @@ setup(
             "onnx>=1.19",
             "onnxscript>=0.5",
             "onnxruntime>=1.20",
+            "openvino>=2025.0",
             "av>=14",
             "pillow-heif>=0.18",
             "ruff>=0.6",

@@ -16,6 +16,8 @@ from tiny import tiny_options
 
 import hat_arch  # noqa: F401 (first of all: it makes basicsr importable)
 
+os.environ["HAT_ARCH_ENGINE"] = "torch"  # of what tests start, unless they say another
+
 # A shell starts background commands with Ctrl-C ignored, which what the tests start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -25,6 +25,18 @@ def pad_by_index(x: Tensor, multiple: int) -> Tensor:
     return x
 
 
+def masked_by_products(q: Tensor, k: Tensor, regions: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Queries and keys ``(N, heads, n, d)``, to which four entries are added, whose products are the mask.
+
+    ``scale`` times the product of a query and a key is what it was if both are of one region, else `MASK_VALUE` is
+    added. A mask itself would hold n² numbers for each window, which is most of the memory.
+    """
+    q_extra, k_extra = (
+        z.to(q.dtype).expand(-1, q.shape[1], -1, -1) for z in (regions, (1 - regions) * (MASK_VALUE / scale))
+    )
+    return torch.cat([q, q_extra], -1), torch.cat([k, k_extra], -1)
+
+
 def crop_by_index(x: Tensor, height: int, width: int) -> Tensor:
     """The upper left of ``(…, H, W)``. With a slice, exporters would ask whether it is all of the image."""
     for dim, size in ((-2, height), (-1, width)):
@@ -46,8 +58,9 @@ class Places(NamedTuple):
     shifted_in_map: Tensor
     shifted_in_windows: Tensor
     """The same for windows that are shifted down and right, cyclically."""
-    masks: Tensor
-    """float32 ``(N, 1, n, n)``, of shifted windows: `MASK_VALUE` where only the cycle brought two tokens together."""
+    regions: Tensor
+    """float32 ``(N, 1, n, 4)``, of shifted windows: 1 at the region that a token lies in, 0 elsewhere. Regions differ
+    where only the cycle brought two tokens together."""
     keys_in_map: Tensor
     """``(N · m,)``: the map's token for each token of the key windows; ``B · H · W`` for what is beyond the map."""
 
@@ -75,7 +88,7 @@ class Windows(NamedTuple):
             in_windows=self.in_windows(map_y, map_x),
             shifted_in_map=self.in_map(image, cycled(y + shift, self.height), cycled(x + shift, self.width)),
             shifted_in_windows=self.in_windows(cycled(map_y - shift, self.height), cycled(map_x - shift, self.width)),
-            masks=torch.where(region[:, None, :, None] == region[:, None, None], 0.0, MASK_VALUE),
+            regions=torch.where(region[:, None, :, None] == self.steps(4), 1.0, 0.0),
             keys_in_map=torch.where(
                 inside.flatten(), self.in_map(image, key_y, key_x), self.batch * self.height * self.width
             ),

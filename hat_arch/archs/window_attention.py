@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import MASK_VALUE, fast_attention
-from .exported import Places
+from .exported import Places, masked_by_products
 from .strips import is_as_built, is_exported, is_traced, join, strips
 
 Projection = Callable[[Tensor], Tensor]
@@ -206,13 +206,13 @@ class Attention(nn.Module):
 
         Args:
             q, k, v: as for `attend`.
-            bias: ``(1, heads, n, m)``, or one for each window, ``(N, heads, n, m)``.
+            bias: ``(heads, n, m)``.
 
         Returns:
             ``(N · n, heads · d)``.
         """
         drop = self.attn_drop if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), drop, scale=self.scale)
+        out = F.scaled_dot_product_attention(q, k, v, bias[None].to(q.dtype), drop, scale=self.scale)
         out = out.transpose(1, 2).clone(memory_format=torch.contiguous_format)  # a view would depend on the kernel
         return self.proj_drop(self.proj(out.flatten(2).flatten(0, 1)))
 
@@ -260,12 +260,14 @@ class WindowAttention(Attention):
 
     def at_once(self, x: Tensor, bias: Tensor, shift: int, places: Places) -> Tensor:
         """`forward` for all windows at once."""
-        in_map, in_windows, bias = places.in_map, places.in_windows, bias[None]
+        in_map, in_windows = places.in_map, places.in_windows
         if shift:
-            in_map, in_windows, bias = places.shifted_in_map, places.shifted_in_windows, bias + places.masks
+            in_map, in_windows = places.shifted_in_map, places.shifted_in_windows
         windows = x.flatten(0, 2).index_select(0, in_map)
-        qkv = self.split_parts(self.qkv(windows), self.window_size**2, 3)
-        return self.attend_at_once(qkv[0], qkv[1], qkv[2], bias).index_select(0, in_windows).reshape(x.shape)
+        q, k, v = self.split_parts(self.qkv(windows), self.window_size**2, 3).unbind()
+        if shift:
+            q, k = masked_by_products(q, k, places.regions, self.scale)
+        return self.attend_at_once(q, k, v, bias).index_select(0, in_windows).reshape(x.shape)
 
     def attend_rows(
         self, project_in: Projection, project_out: Projection, shift: int, biases: Sequence[Tensor], x: Tensor
@@ -329,4 +331,4 @@ class CrossAttention(Attention):
         q = qkv[:, :dim].index_select(0, places.in_map)
         kv = F.pad(qkv[:, dim:], (0, 0, 0, 1)).index_select(0, places.keys_in_map)  # the last token is zero
         q, kv = self.split_parts(q, self.window_size**2, 1), self.split_parts(kv, self.key_size**2, 2)
-        return self.attend_at_once(q[0], kv[0], kv[1], bias[None]).index_select(0, places.in_windows).reshape(x.shape)
+        return self.attend_at_once(q[0], kv[0], kv[1], bias).index_select(0, places.in_windows).reshape(x.shape)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..utils import extras
 from ..utils.errors import UserError
 from .parser import add_plugin_option
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "jpg", "webp", "tif", "avif", "gif", "bmp")
 DEFAULT_SCALE = 4
+ENGINES = ("auto", *extras.ENGINES)
 PIXELS = 178_956_970  # as many as Pillow allows
 
 
@@ -41,7 +44,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("-o", "--out", metavar="OUT", help="folder; image, for one image; or - for standard output")
     model = parser.add_argument_group("network")
     add = model.add_argument
-    add("--model", "--weights", metavar="NAME|FILE", help="basicsr models lists names; default: the one inside for it")
+    add(
+        "--model",
+        "--weights",
+        metavar="NAME|FILE",
+        help="basicsr models lists names; also .onnx; default: the one inside for it",
+    )
     add("--scale", type=number, metavar="N", help=f"any; default: the model's, or {DEFAULT_SCALE}. Others by resizing")
     add("--denoise", type=float, metavar="0-1", help="how strongly a model for photographs cleans; default: 1, fully")
     add("--param_key", metavar="KEY", help="which weights of a file; default: params_ema, else params")
@@ -55,6 +63,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--batch", type=int, default=1, metavar="N", help="tiles at a time; default: 1")
     precision = "auto (default): bf16 where the device is made for it, else fp32"
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help=precision)
+    engine = "auto: the fastest that is installed, measured once; torch: PyTorch; default: $HAT_ARCH_ENGINE, else auto"
+    add("--engine", choices=ENGINES, default=os.environ.get("HAT_ARCH_ENGINE", "auto"), help=engine)
     add("--self_ensemble", action="store_true", help="mean over 8 flips and turns, in 8 times the time")
     add("--compile", action="store_true", help="compile the network first; pays for many images on CUDA")
     add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, mps, xpu; default: the best there is")
@@ -143,7 +153,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raises a `UserError` for numbers that cannot be."""
+    """Raises a `UserError` for values that cannot be."""
+    if args.engine not in ENGINES:
+        raise UserError(f"HAT_ARCH_ENGINE={args.engine}: may be {', '.join(ENGINES)}")
     if args.overlap < 0 or args.batch < 1:
         raise UserError(f"--overlap {args.overlap} --batch {args.batch}: must be 0 or more, and 1 or more")
     for name in ("gpus", "max_side"):
@@ -163,14 +175,15 @@ def _check(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace) -> tuple[Loaded, float]:
     """The network, and by how much images are to become larger."""
     from .. import config
+    from ..inference.exported import load
     from ..weights import named
-    from ..weights.load import load
     from ..weights.mixed import load_mixed
 
     name = args.model or named.default(args.scale or DEFAULT_SCALE).name
     options = config.read_network(args.arch_opt) if args.arch_opt else None
     if args.denoise is None:
-        model = load(name, args.param_key, options, args.loader == "spandrel")
+        by_spandrel = args.loader == "spandrel"
+        model = load(name, args.scale, param_key=args.param_key, options=options, by_spandrel=by_spandrel)
     else:
         model = load_mixed(name, args.denoise)
     wanted = args.scale or (model.scale if args.model else DEFAULT_SCALE)
@@ -196,7 +209,7 @@ def _upscalers(args: argparse.Namespace, model: Loaded) -> list[Upscaler]:
     from ..inference import files
     from ..inference.upscaler import Upscaler
 
-    names = ("tile", "overlap", "batch", "precision", "self_ensemble", "compile")
+    names = ("tile", "overlap", "batch", "precision", "self_ensemble", "compile", "engine")
     how = {name: getattr(args, name) for name in names}
     devices = _devices(args)
     return [

@@ -14,6 +14,7 @@ from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from ..compat.registration import registered
+from ..utils import extras
 from . import schema
 from .problems import Key, Problems, did_you_mean
 from .reading import Options
@@ -220,12 +221,14 @@ def check_effect(opt: Options, problems: Problems) -> None:
     known = _sections(registered(MODEL_REGISTRY, opt["model_type"]))
     for section in schema.HAT_MODEL_ONLY.keys() - known:
         for name in sorted(schema.HAT_MODEL_ONLY[section] & (opt.get(section) or {}).keys()):
-            if opt[section][name] not in (None, False, "fp32"):  # as other models do it
+            if opt[section][name] not in (None, False, "fp32", "torch"):  # as other models do it
                 problems.add((section, name), f"is for model_type HATModel, not {opt['model_type']}")
     if "tile" in opt and "val" not in known:
         problems.note(("tile",), f"{opt['model_type']} does not read it")
     elif "tile" in opt and (opt.get("val") or {}).get("tile") is not None:
         problems.add(("tile",), "val.tile is there too; keep one of them")
+    if not extras.installed(engine := (opt.get("val") or {}).get("engine") or "torch"):
+        problems.add(("val", "engine"), f"is not installed: {extras.remedy(engine)}")
     logger = opt.get("logger") or {}
     if (logger.get("wandb") or {}).get("project"):
         if not logger.get("use_tb_logger"):

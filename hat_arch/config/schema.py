@@ -56,7 +56,7 @@ HAT_MODEL_ONLY = {
         "begin_as_interpolation",
         "fft_opt",
     },
-    "val": {"tile", "tile_overlap", "tile_blend", "tile_batch", "self_ensemble", "precision", "compile"},
+    "val": {"tile", "tile_overlap", "tile_blend", "tile_batch", "self_ensemble", "precision", "compile", "engine"},
     "logger": {"keep_last", "keep_best", "safetensors"},
 }
 """Keys that models read which say so in ``hat_sections``; those of ``val`` are arguments of `Upscaler`."""
@@ -208,6 +208,9 @@ class Val(Section):
     where the device is made for it, else fp32."""
     compile: bool | None = None
     """Whether to compile the network with torch.compile for validation and tests; pays on CUDA."""
+    engine: Literal["torch", "openvino", "onnxruntime", "auto"] | None = None
+    """What computes the network in validation and tests: torch by default; openvino or onnxruntime, if installed, which
+    convert it whenever its weights have changed; or auto: the fastest here."""
 
 
 class Wandb(Section):

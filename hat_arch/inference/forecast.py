@@ -43,7 +43,7 @@ def forecast(upscaler: Upscaler, channels: int) -> Forecast:
     upscaler(image)
     seconds = time.perf_counter() - before
     try:
-        model = memory.measure(lambda x: upscaler.run(x), channels, upscaler.multiple, device)
+        model = memory.measure(upscaler.run, channels, upscaler.multiple, device, upscaler.run.release)
     except UserError:
         model = None
     return Forecast(seconds / side**2, model, memory.available(device))

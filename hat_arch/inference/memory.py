@@ -81,7 +81,13 @@ class MemoryModel:
         return self.fixed + self.per_pixel * pixels
 
 
-def measure(network: Callable[[Tensor], Tensor], channels: int, multiple: int, device: torch.device) -> MemoryModel:
+def measure(
+    network: Callable[[Tensor], Tensor],
+    channels: int,
+    multiple: int,
+    device: torch.device,
+    release: Callable[[], object] = lambda: None,
+) -> MemoryModel:
     """Measures what a network needs: the peaks of two square images, one four times as large, after a first run.
 
     Args:
@@ -89,10 +95,14 @@ def measure(network: Callable[[Tensor], Tensor], channels: int, multiple: int, d
         channels: C.
         multiple: the sides of the images are multiples of it.
         device: where the network runs.
+        release: gives back what the network keeps from call to call; called before each.
     """
     side = math.ceil(MEASURED_SIDES.get(device.type, 64) / multiple) * multiple
     small, large = (torch.zeros(1, channels, n, n, device=device) for n in (side, 2 * side))
     least = 4 * channels + 4 * network(small).numel() / side**2  # bytes of input and output for each pixel
-    peaks = [2**20 * peak_memory(lambda x=x: network(x), device).extra_mib for x in (small, large)]  # type: ignore[misc]
+    peaks = []
+    for image in (small, large):
+        release()
+        peaks.append(2**20 * peak_memory(lambda x=image: network(x), device).extra_mib)  # type: ignore[misc]
     per_pixel = max(least, (peaks[1] - peaks[0]) / (3 * side**2))
     return MemoryModel(max(0.0, peaks[1] - 4 * per_pixel * side**2), per_pixel)

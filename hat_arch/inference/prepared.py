@@ -22,6 +22,9 @@ class Prepared:
             the disk what another process has compiled. For CUDA: on a CPU, HAT is slower so, and takes more memory.
     """
 
+    name = "torch"
+    one_shape = False
+
     def __init__(self, network: nn.Module, dtype: torch.dtype | None = None, compile: bool = False) -> None:
         self.network = network
         self.dtype = dtype
@@ -33,6 +36,12 @@ class Prepared:
         autocast = torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None)
         with evaluating(self.network), autocast, watching_hooks() if self.compile else contextlib.nullcontext():
             return self.forward(images)
+
+    def follow(self) -> None:
+        """See `hat_arch.inference.engines.base.Engine`; the network itself runs, so there is nothing to do."""
+
+    def release(self) -> None:
+        """PyTorch keeps nothing from call to call that the next network could not have."""
 
 
 def watching_hooks() -> contextlib.AbstractContextManager[object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -17,10 +16,12 @@ from torch import Tensor, nn
 
 from ..archs.layers import pad_to_multiple
 from ..archs.strips import joined_one_by_one
+from ..utils import extras
 from ..utils.errors import UserError
-from ..weights.load import load
-from . import arrays, memory
-from .prepared import Prepared
+from ..utils.machine import fast_in_bf16
+from . import arrays, engines, exported, memory
+from .engines.choice import fastest
+from .symmetries import symmetry, undo_symmetry
 from .tiles import Span, plan, weights
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,7 +32,7 @@ SMALLEST_TILE = 32  # pixels of a side, below which a lack of memory is an error
 TILE_IF_UNKNOWN = 256  # where the system does not tell how much memory is free
 AMPLE = 2**16  # bytes for each pixel of the input, more than the networks of BasicSR take at any scale up to 4
 USABLE = 0.8  # share of the free memory that is planned with
-OPTIONS = ("tile", "tile_overlap", "tile_blend", "tile_batch", "self_ensemble", "precision", "compile")
+OPTIONS = ("tile", "tile_overlap", "tile_blend", "tile_batch", "self_ensemble", "precision", "compile", "engine")
 """Names in an option file's ``val:``. `Upscaler`'s arguments are called the same, without ``tile_``."""
 
 Report = Callable[[str], object]
@@ -78,6 +79,9 @@ class Upscaler:
         self_ensemble: mean over the eight flips and transpositions of the image (of each tile), in eight times the
             time.
         compile: whether to use `torch.compile`; for CUDA (see `hat_arch.inference.prepared.Prepared`).
+        engine: what computes the network: ``torch``; ``openvino`` or ``onnxruntime``, if they are installed, which
+            convert it at the first image; or ``auto``: the fastest of them, by a measurement that is kept. Only
+            ``torch`` follows later changes of settings and layers.
         channels: C, for arrays and PIL images; by default the network's ``in_chans``, or 3.
         report: called with a line about what was chosen or had to change; by default a warning in the log.
     """
@@ -95,11 +99,12 @@ class Upscaler:
         precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32",
         self_ensemble: bool = False,
         compile: bool = False,
+        engine: Literal["torch", "openvino", "onnxruntime", "auto"] = "torch",
         channels: int | None = None,
         report: Report = LOG.warning,
     ) -> None:
         if isinstance(network, str | Path):
-            network = load(network).network
+            network = exported.load(network).network
         scale = getattr(network, "upscale", 1) if scale is None else scale
         multiple = getattr(network, "window_size", 1) if multiple is None else multiple
         if tile not in ("auto", "whole") and (not isinstance(tile, int) or tile < 1):
@@ -110,6 +115,8 @@ class Upscaler:
             )
         if precision not in (*DTYPES, "auto"):
             raise ValueError(f"precision is {precision!r}; it may be {', '.join(DTYPES)}, auto")
+        if engine not in (*extras.ENGINES, "auto"):
+            raise ValueError(f"engine is {engine!r}; it may be {', '.join(extras.ENGINES)}, auto")
         self.network = network
         self.scale = scale
         self.multiple = multiple
@@ -121,14 +128,18 @@ class Upscaler:
         self.self_ensemble = self_ensemble
         self.channels: int = getattr(network, "in_chans", 3) if channels is None else channels
         self.report = report
+        device = self._device(torch.device("cpu"))
         if precision == "auto":
-            precision = "bf16" if fast_in_bf16(self._device(torch.device("cpu"))) else "fp32"
+            precision = "bf16" if fast_in_bf16(device) else "fp32"
             report(f"precision: {precision}")
         self.dtype = DTYPES[precision]
-        self.run = Prepared(network, self.dtype, compile)
+        self.how: dict[str, Any] = {"network": network, "device": device, "multiple": multiple, "compile": compile}
+        self.how |= {"channels": self.channels, "report": report}
+        one = engine != "auto"
+        self.run = engines.build(engine, dtype=self.dtype, **self.how) if one else fastest(self.how, self.dtype)
         self.model: memory.MemoryModel | None = None
-        self.limit: int | None = None
-        """Largest side of a tile that is still tried, once memory was not enough for a larger one."""
+        self.limit: int | None = getattr(network, "largest_tile", None)
+        """Largest side of a tile that is tried: what an exported file takes; or once memory was not enough for more."""
         self.announced: int | None = None
 
     @classmethod
@@ -138,7 +149,9 @@ class Upscaler:
         options = {"tile": "whole"} | {key.removeprefix("tile_"): value for key, value in val.items() if key in OPTIONS}
         if report is not None:
             options["report"] = report
-        return cls(network, opt.get("scale", 1), multiple=opt["network_g"].get("window_size", 1), **options)
+        section = opt["network_g"]
+        options["channels"] = section.get("in_chans", section.get("num_in_ch"))
+        return cls(network, opt.get("scale", 1), multiple=section.get("window_size", 1), **options)
 
     @overload
     def __call__(self, lq: Tensor) -> Tensor: ...
@@ -212,6 +225,7 @@ class Upscaler:
             raise ValueError(f"images of shape {tuple(lq.shape)}; it must be (B, C, H, W)")
         if not lq.numel():
             raise ValueError(f"an image of {tuple(lq.shape)} has no pixels")
+        self.run.follow()
         while True:
             side = self._side(lq, streamed)
             try:
@@ -228,9 +242,10 @@ class Upscaler:
     def _side(self, lq: Tensor, streamed: bool) -> int:
         """Side of the tiles for these images, in pixels."""
         side = self._whole(lq)
-        if self.tile != "whole":
-            side = min(side, self.tile if isinstance(self.tile, int) else self._largest(lq, streamed))
-        return side if self.limit is None else min(side, self.limit)
+        if self.tile == "whole":
+            return side
+        side = min(side, self.limit or side)
+        return min(side, self.tile if isinstance(self.tile, int) else self._largest(lq, streamed))
 
     def _whole(self, lq: Tensor) -> int:
         """Side of a tile that holds a whole image."""
@@ -248,7 +263,7 @@ class Upscaler:
         if AMPLE * b * h * w < free / 2:
             return side
         try:
-            self.model = self.model or memory.measure(self._forward, c, self.multiple, device)
+            self.model = self.model or memory.measure(self._forward, c, self.multiple, device, self.run.release)
         except (RuntimeError, MemoryError) as error:
             if not memory.is_out_of_memory(error):
                 raise
@@ -325,7 +340,9 @@ class Upscaler:
         strip = images.new_zeros(*images.shape[:-2], *sides)
         for first in range(0, len(columns), self.batch):
             group = columns[first : first + self.batch]
-            tiles = self._run(torch.cat([images[..., span.start : span.stop] for span in group])).chunk(len(group))
+            count = min(self.batch, len(columns)) if self.run.one_shape else len(group)
+            spans = [*group, *group[-1:] * (count - len(group))]
+            tiles = self._run(torch.cat([images[..., span.start : span.stop] for span in spans])).chunk(count)
             for span, tile, weight in zip(group, tiles, column_weights[first:]):
                 strip[..., span.start * self.scale : span.stop * self.scale].addcmul_(tile, weight.to(tile.device))
             progress((first + len(group)) / len(columns))
@@ -340,7 +357,8 @@ class Upscaler:
             if self.dtype is None:
                 raise UpscaleError("the network's output is not finite; its weights, or the image, are damaged")
             self.report(f"{str(self.dtype).removeprefix('torch.')} overflows in this network: fp32 from here on")
-            self.dtype = self.run.dtype = None
+            self.dtype = None
+            self.run = engines.build(self.run.name, dtype=None, **self.how)
             return self._run(images)
         return output.to(images.device)
 
@@ -373,25 +391,3 @@ def as_float(images: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"images are of {images.dtype}; they may be of uint8, uint16 or a floating-point type")
     return images.float()
-
-
-def symmetry(images: Tensor, k: int) -> Tensor:
-    """The ``k``-th of the eight symmetries of a square: flipped left-right (1), upside down (2), transposed (4)."""
-    images = images.flip([dim for bit, dim in ((1, -1), (2, -2)) if k & bit])
-    return images.transpose(-1, -2) if k & 4 else images
-
-
-def undo_symmetry(images: Tensor, k: int) -> Tensor:
-    """Inverse of `symmetry`."""
-    images = images.transpose(-1, -2) if k & 4 else images
-    return images.flip([dim for bit, dim in ((1, -1), (2, -2)) if k & bit])
-
-
-def fast_in_bf16(device: torch.device) -> bool:
-    """Whether a device has bf16 arithmetic: CUDA from compute capability 8, x86 with AVX512_BF16 or AMX (Linux)."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    with contextlib.suppress(OSError):
-        words = set(Path("/proc/cpuinfo").read_text().split())
-        return device.type == "cpu" and not words.isdisjoint({"avx512_bf16", "amx_bf16"})
-    return False

@@ -18,8 +18,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.interpolation import begin_as_interpolation
-from ..inference.upscaler import fast_in_bf16
 from ..utils.errors import UserError
+from ..utils.machine import fast_in_bf16
 from .checkpoints import SavingModel
 from .run import SIGNALS, TrainingRun
 from .validation import ValidatingModel

@@ -54,6 +54,18 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def fast_in_bf16(device: torch.device) -> bool:
+    """Whether a device has bf16 arithmetic: CUDA from compute capability 8, x86 with AVX512_BF16 or AMX (Linux)."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    with contextlib.suppress(OSError):
+        words = set(Path("/proc/cpuinfo").read_text().split())
+        return device.type == "cpu" and not words.isdisjoint({"avx512_bf16", "amx_bf16"})
+    return False
+
+
 def environment(device: torch.device, *packages: str) -> dict[str, Any]:
     """What a measurement on a device depends on, as JSON can hold it: the machine, its load at this moment, versions.
 

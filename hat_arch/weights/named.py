@@ -6,13 +6,13 @@ import difflib
 import functools
 import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ..utils import caches
 from ..utils.errors import UserError
 from ..utils.files import from_home, sha256
 
@@ -70,11 +70,7 @@ def cache() -> Path:
     """Where downloaded models are kept: ``$HAT_ARCH_MODELS``, or ``hat_arch`` in the user's cache folder."""
     if named := os.environ.get("HAT_ARCH_MODELS"):
         return Path(named)
-    try:
-        parent = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # no home
-        parent = Path(tempfile.gettempdir())
-    return parent / "hat_arch"
+    return caches.folder()
 
 
 def models() -> dict[str, Model]:

@@ -17,7 +17,7 @@ from PIL import Image
 import hat_arch
 from hat_arch import cli, config
 for module in pkgutil.walk_packages(hat_arch.__path__, "hat_arch."):  # while they may still be read
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith(("__main__", "engines.openvino", "engines.onnxruntime")):
         importlib.import_module(module.name)
 import basicsr.test, basicsr.train, encodings.ascii, pwd, spandrel
 Image.init()

@@ -11,11 +11,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from bad_inputs import command_lines, data, environments, images, option_files, runs, weights, world
+from bad_inputs import command_lines, data, engines, environments, images, option_files, runs, weights, world
 from bad_inputs.case import Case
 from bad_inputs.launcher import Launch, launcher
 
-TABLES = (option_files, data, weights, images, runs, command_lines, environments)
+TABLES = (option_files, data, weights, images, runs, command_lines, engines, environments)
 CASES = [
     pytest.param(case, id=f"{table.__name__.rpartition('.')[2]}-{number}: {case.command!a}")
     for table in TABLES

@@ -25,6 +25,7 @@ from hat_arch.utils.errors import UserError
 
 FOLDER = ROOT / "experiments/benchmarks"
 SMALL = ["--network", "HAT-S", "--groups", "1"]
+ENGINES = ["--size", "16", "--rounds", "1", "--candidates", "torch", "openvino"]
 
 
 def script(*words: object) -> subprocess.CompletedProcess[str]:
@@ -37,6 +38,7 @@ def script(*words: object) -> subprocess.CompletedProcess[str]:
     ("name", "words", "file", "printed"),
     [
         ("inference.py", [*SMALL, "--size", "16", "--rounds", "1"], "cpu_HAT-S_16_fp32", "16×16"),
+        ("engines.py", [*SMALL, *ENGINES], "engines_cpu_HAT-S_16x16_fp32", "spandrel torch"),
         ("training.py", [*SMALL, "--patch", "16", "--rounds", "1", "--case", "fp32"], "train_HAT-S_1x16_cpu", "fp32"),
         ("scaling.py", [*SMALL, "--min_meg", ".0005", "--max_meg", ".001"], "scaling_HAT-S_fp32_cpu", "slope"),
         ("tiles.py", ["--gt_size", "160", "--tile", "32", "--overlap", "16"], "tile_random_fp32_cpu", "random weights"),
@@ -53,7 +55,8 @@ def test_a_script_prints_and_writes_its_result(name, words, file, printed, tmp_p
     assert {"python", "torch", "hat_arch"} <= set(result["environment"]["versions"])
     assert result["environment"]["threads"] == 1 and name in result["command"]
     pictures = [f"{file}.png"] if name in ("scaling.py", "tiles.py") else []
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{file}.json", *pictures]
+    pictures += ["engines_cpu.md"] if name == "engines.py" else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"{file}.json", *pictures])
     module = importlib.import_module(name.removesuffix(".py"))
     assert done.stdout.startswith(module.report(result)), "what is read back is what was measured"
 

@@ -1,0 +1,125 @@
+"""Which engine is the fastest here: measured once on a part of the network, and remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import math
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...archs.hat_arch import HAT
+from ...utils import extras
+from ...utils.errors import UserError
+from ...utils.machine import cores, cpu_name
+from ..exported_file import ExportedFile
+from . import build, cache
+from .base import Engine, EngineError
+
+SIDE = 64  # pixels of the image that is timed
+SECONDS = 1.0  # for which the engines compute, and three times each at the least
+ROUNDS = 3
+
+
+def fastest(how: dict[str, Any], dtype: torch.dtype | None) -> Engine:
+    """The fastest engine that is installed and has something for a network, device and type; says which, and why.
+
+    That is ``torch``, without a word, if there is no other.
+
+    Args:
+        how: arguments of `engines.build`, all but the first and ``dtype``.
+        dtype: as for that.
+    """
+    network = how["network"]
+    names = [name for name in extras.ENGINES if extras.installed(name)]
+    if isinstance(network, ExportedFile):
+        names.remove("torch")
+        if not names:
+            raise EngineError(f"{network.path}: needs a runtime; pip install 'hat-arch[openvino]' or 'hat-arch[onnx]'")
+    there: dict[str, Engine] = {}
+    for name in names[:1] if how["compile"] else names:
+        with contextlib.suppress(EngineError):  # it has nothing for this device or type
+            there[name] = build(name, dtype=dtype, **how)
+    if not there:
+        return build(names[0], dtype=dtype, **how)  # raises, and says why
+    if len(there) == 1:
+        return next(iter(there.values()))
+    name, line = _choose(how, dtype, list(there))
+    how["report"](line)
+    return there[name]
+
+
+def _choose(how: dict[str, Any], dtype: torch.dtype | None, names: list[str]) -> tuple[str, str]:
+    """The fastest of some engines, and a line that says so: as measured earlier, or now."""
+    part, report = part_of(how["network"]), how["report"]
+    facts = [cpu_name(), cores(), torch.get_num_threads(), str(how["device"]), str(dtype)]
+    kept, file = cache.Cache(report), f"{cache.key(cache.structure(part), *facts, *map(cache.versions, names))}.json"
+    seconds, when = _read(kept.read(file)), "when it was measured"
+    if not seconds:
+        report(f"engine: measuring {', '.join(names)}, once for this machine and network")
+        seconds, when = measured({**how, "network": part, "dtype": dtype}, names), "here"
+        if seconds:
+            kept.write(file, json.dumps(seconds).encode())
+    if not seconds:
+        raise EngineError(f"engine: none of {', '.join(names)} runs this network")
+    by_time = sorted(seconds, key=lambda name: seconds[name])
+    times = ", ".join(f"{name} {1000 * seconds[name]:.0f} ms" for name in by_time)
+    return by_time[0], f"engine: {by_time[0]}, the fastest {when} (a part of the network takes {times})"
+
+
+def _read(data: bytes | None) -> dict[str, float]:
+    """Seconds by engine; empty if there are none, or they are damaged."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(data or b"")
+        if isinstance(found, dict) and all(isinstance(value, float) for value in found.values()):
+            return found
+    return {}
+
+
+def measured(how: dict[str, Any], names: list[str]) -> dict[str, float]:
+    """Least seconds of each engine, in turn, for an image of `SIDE` pixels; of those that can run the network."""
+    side = getattr(how["network"], "largest_tile", None) or -(-SIDE // how["multiple"]) * how["multiple"]
+    image = torch.rand(1, how["channels"], side, side).to(how["device"])
+    engines: dict[str, Engine] = {}
+    for name in names:
+        try:
+            engine = build(name, **{**how, "report": lambda line: None})
+            engine(image), engine(image)  # the second compiles for this shape
+            engines[name] = engine
+        except UserError as error:
+            how["report"](str(error))
+    seconds = dict.fromkeys(engines, math.inf)
+    end, rounds = time.perf_counter() + SECONDS, 0
+    while engines and (rounds < ROUNDS or time.perf_counter() < end):
+        for name, engine in engines.items():
+            begin = time.perf_counter()
+            engine(image).sum().item()  # waits for the device
+            seconds[name] = min(seconds[name], time.perf_counter() - begin)
+        rounds += 1
+    return seconds
+
+
+def part_of(network: nn.Module) -> nn.Module:
+    """A network that takes a fraction of the time, in about the same proportion: of a HAT two HABs and an OCAB.
+
+    Enlarging by convolutions and pixel shuffles is left out, which would be most of it. Other networks are taken whole.
+    """
+    if type(network) is not HAT:
+        return network
+    part = copy.copy(network)
+    part._modules = dict(network._modules)
+    group: Any = copy.copy(network.layers[0])
+    group._modules = dict(group._modules)
+    inner = copy.copy(group.residual_group)
+    inner._modules = dict(inner._modules)
+    inner.blocks = inner.blocks[:2]
+    group.residual_group = inner
+    part.layers = nn.ModuleList([group])
+    if not isinstance(part.conv_last, nn.Identity):  # of pixelshuffledirect, whose one convolution is needed
+        part.upsample, part.upscale = nn.Identity(), 1
+    part.reconstruction_as_built = part._reconstruction()
+    return part
