@@ -15,6 +15,8 @@ class build_py_with_options(build_py):
             self.copy_file(str(file), str(target))
 
 
+WEB = ["starlette>=0.49.1", "uvicorn>=0.30"]  # basicsr serve, basicsr board
+
 setup(
     name="hat-arch",
     cmdclass={"build_py": build_py_with_options},
@@ -26,7 +28,7 @@ setup(
     packages=find_packages(include=["hat_arch", "hat_arch.*"]),
     package_dir={"": "."},  # said outright, `pip install -e .` is a plain path file and has nothing to warn of
     py_modules=["basicsr_command"],
-    package_data={"hat_arch": ["py.typed", "paper/*.yml", "weights/*.yml", "weights/models/*"]},
+    package_data={"hat_arch": ["py.typed", "paper/*.yml", "weights/*.yml", "weights/models/*", "web/static/*"]},
     python_requires=">=3.10,<3.15",
     install_requires=[
         "basicsr>=1.4.2,<1.5",
@@ -53,10 +55,12 @@ setup(
         "openvino": ["openvino>=2025.0"],  # engines beside PyTorch
         "onnx": ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.20"],  # and basicsr export
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT
+        "web": WEB,
         "video": ["av>=14"],  # basicsr upscale of videos
         "heic": ["pillow-heif>=0.18"],
         "paper": ["pyiqa>=0.1.10"],  # LPIPS and DISTS of the tables
         "test": [
+            *WEB,
             "pytest>=8",
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",

@@ -105,7 +105,7 @@ def number(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Upscales; returns 1 if some of the images could not be."""
-    from ..inference import files, formats, pictures, sources
+    from ..inference import files, formats, metadata, pictures, sources
 
     _check(args)
     inputs, out = (args.inputs, args.out) if args.out or len(args.inputs) == 1 else (args.inputs[:-1], args.inputs[-1])
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
         scale=None if scale == model.scale else scale,
         max_side=args.max_side,
         quality=args.quality,
-        origin=None if args.no_metadata else _origin(model, scale, args.denoise),
+        origin=None if args.no_metadata else metadata.origin(model.name, scale, args.denoise),
         overwrite=args.overwrite,
         compare=args.compare,
     )
@@ -193,13 +193,6 @@ def _load(args: argparse.Namespace) -> tuple[Loaded, float]:
             "what it has made by another model"
         )
     return model, wanted
-
-
-def _origin(model: Loaded, scale: float, denoise: float | None) -> str:
-    from importlib.metadata import version
-
-    strength = "" if denoise is None else f", denoise {denoise:g}"
-    return f"hat_arch {version('hat-arch')} ({model.name}, x{scale:g}{strength})"
 
 
 def _upscalers(args: argparse.Namespace, model: Loaded) -> list[Upscaler]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
+from PIL import ImageFile, UnidentifiedImageError
 
 from ..utils.errors import UserError
 
@@ -215,10 +215,31 @@ def _header(image: PillowImage.Image, name: object) -> Header:
     """
     if image.format not in FORMATS:
         raise ImageError(f"{name}: {image.format} is not read; convert it to PNG first")
-    turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in TURNED  # Pillow turns TIFF itself
+    turned = image.format != "TIFF" and orientation(image) in TURNED  # Pillow turns TIFF itself
     height, width = image.size if turned else image.size[::-1]
     suffix = {"JPEG": ".jpg", "TIFF": ".tif"}.get(str(image.format), f".{str(image.format).lower()}")
     return Header(height, width, 1 if image.mode in GREY else 3, suffix)
+
+
+def orientation(image: PillowImage.Image) -> int:
+    """EXIF's orientation of an opened image, 1 to 8, without decoding a pixel.
+
+    Pillow decodes a PNG to see whether EXIF stands behind its pixels; here its chunks are walked through instead.
+    """
+    fp = image.fp if isinstance(image, ImageFile.ImageFile) else None
+    if image.format != "PNG" or fp is None or image.info.keys() & {"exif", "Raw profile type exif"}:
+        return int(image.getexif().get(ORIENTATION, 1))
+    place = fp.tell()
+    fp.seek(len(PNG))
+    while len(head := fp.read(8)) == 8 and head[4:] not in (b"eXIf", b"IEND"):
+        fp.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    exif = PillowImage.Exif()
+    if head[4:] == b"eXIf":
+        exif.load(fp.read(int.from_bytes(head[:4], "big")))
+    else:
+        exif = PillowImage.Image.getexif(image)  # what XMP says, if it says it
+    fp.seek(place)
+    return int(exif.get(ORIENTATION, 1))
 
 
 def peek(path: Path) -> Header:

@@ -58,7 +58,20 @@ class Wish:
         return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def upscale_files(upscalers: Sequence[Upscaler], jobs: Sequence[Job], wish: Wish) -> Outcome:
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how the work goes, in place of the terminal."""
+
+    progress: Progress
+    """Called with the share that is done of all pixels, 0 to 1. Whatever it raises ends the work; nothing half-written
+    is left."""
+    say: Callable[[str], object]
+    """Called with a line about an image."""
+
+
+def upscale_files(
+    upscalers: Sequence[Upscaler], jobs: Sequence[Job], wish: Wish, watch: Watch | None = None
+) -> Outcome:
     """Upscales images, with one progress bar over all their pixels on standard error.
 
     While one image goes through the network, the next is read and the last is written. An image that cannot be used
@@ -69,12 +82,13 @@ def upscale_files(upscalers: Sequence[Upscaler], jobs: Sequence[Job], wish: Wish
             with `say`.
         jobs: as `hat_arch.inference.sources.plan` gives them.
         wish: how.
+        watch: is told, in place of the terminal.
 
     Raises:
         OutOfSpace: the disk is full.
     """
     todo = [job for job in jobs if wish.overwrite or job.standard_output or not job.target.is_file()]
-    run = _Run(todo, wish, upscalers[0].scale, Outcome(there_already=len(jobs) - len(todo)))
+    run = _Run(todo, wish, upscalers[0].scale, Outcome(there_already=len(jobs) - len(todo)), watch)
     with run.bar:
         if len(upscalers) == 1:
             run.work(upscalers[0])
@@ -102,22 +116,26 @@ class _Stopped(BaseException):
 class _Run:
     """The work that is left, and what has come of it; several workers may share it."""
 
-    def __init__(self, todo: Sequence[Job], wish: Wish, scale: int, outcome: Outcome) -> None:
+    def __init__(self, todo: Sequence[Job], wish: Wish, scale: int, outcome: Outcome, watch: Watch | None) -> None:
         self.left = deque(todo)
         self.wish = wish
         self.scale = scale  # of the network
         self.outcome = outcome
+        self.watch = watch
+        self.say = watch.say if watch else say
         self.stopped = False
         self.lock = threading.Lock()
+        self.total = sum(job.pixels for job in todo)
+        self.done = 0  # pixels
         terminal = sys.stderr.isatty()
         self.bar = tqdm(
-            total=sum(job.pixels for job in todo),
+            total=self.total,
             desc="upscale" if scale > 1 else "restore",
             unit="px",
             unit_scale=True,
             dynamic_ncols=terminal,
             mininterval=0.2 if terminal else 30,
-            disable=not todo,
+            disable=not todo or watch is not None,
         )
 
     def work(self, upscaler: Upscaler) -> None:
@@ -255,7 +273,7 @@ class _Run:
         if frame.alpha is not None and job.format in formats.OPAQUE:
             raise ImageError(f"{picture.name}: is transparent, which {job.format} cannot be; take --format png or webp")
         for note in picture.notes:
-            say(f"{picture.name}: {note}")
+            self.say(f"{picture.name}: {note}")
         picture.notes.clear()
         return Page(
             height,
@@ -278,8 +296,11 @@ class _Run:
                 raise _Stopped
             now = max(done, round(share * job.pixels))
             with self.lock:
+                self.done += now - done
                 self.bar.update(now - done)
             done = now
+            if self.watch:
+                self.watch.progress(self.done / max(1, self.total))
 
         return advance
 
@@ -313,7 +334,7 @@ class _Run:
             line = f"{job.source}: cannot be upscaled by this network at {size} ({in_one_line(error)})"
         with self.lock:
             self.outcome.bad.append(line)
-        say(line)
+        self.say(line)
 
 
 def _part(progress: Progress, first: int, count: int, share: float) -> None:

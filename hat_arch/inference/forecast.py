@@ -36,14 +36,19 @@ class Forecast:
 def forecast(upscaler: Upscaler, channels: int) -> Forecast:
     """Runs the network on small images, and measures."""
     device = upscaler._device(torch.device("cpu"))
+    seconds = seconds_per_pixel(upscaler, channels)
+    try:
+        model = memory.measure(upscaler.run, channels, upscaler.multiple, device, upscaler.run.release)
+    except UserError:
+        model = None
+    return Forecast(seconds, model, memory.available(device))
+
+
+def seconds_per_pixel(upscaler: Upscaler, channels: int) -> float:
+    """Time that upscaling takes for a pixel of the input, by the second of two runs on a small image."""
     side = math.ceil(SIDE / upscaler.multiple) * upscaler.multiple
     image = torch.rand(1, channels, side, side)
     upscaler(image)
     before = time.perf_counter()
     upscaler(image)
-    seconds = time.perf_counter() - before
-    try:
-        model = memory.measure(upscaler.run, channels, upscaler.multiple, device, upscaler.run.release)
-    except UserError:
-        model = None
-    return Forecast(seconds / side**2, model, memory.available(device))
+    return (time.perf_counter() - before) / side**2

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
 from PIL import ExifTags, ImageOps
@@ -114,6 +115,12 @@ def _descriptive(exif: PillowImage.Exif) -> PillowImage.Exif:
         if inner := exif.get_ifd(ifd):
             kept.get_ifd(ifd).update(inner)
     return kept
+
+
+def origin(model: str, scale: float, denoise: float | None = None) -> str:
+    """What made an image, as its metadata says it: program, version, model, scale, strength of cleaning."""
+    strength = "" if denoise is None else f", denoise {denoise:g}"
+    return f"hat_arch {version('hat-arch')} ({model}, x{scale:g}{strength})"
 
 
 def of_larger(metadata: Metadata, height: int, width: int, origin: str | None) -> Metadata:

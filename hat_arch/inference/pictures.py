@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageCms, ImageOps, UnidentifiedImageError
 
-from ..data.images import BITS_PER_SAMPLE, ORIENTATION, PNG, TURNED, ImageError, check_png, read_bytes
+from ..data.images import BITS_PER_SAMPLE, ORIENTATION, PNG, TURNED, ImageError, check_png, orientation, read_bytes
 from ..utils.errors import in_one_line
 from .metadata import Metadata, metadata_of
 from .tiff import TiffWriter
@@ -85,7 +85,7 @@ def peek_picture(path: Path) -> tuple[int, int, int, str]:
         ImageError: it is no image that can be read.
     """
     with _naming(path), _opened(path) as image:
-        height, width = _upright_size(image)
+        height, width = upright_size(image)
         return height, width, _count(image), str(image.format)
 
 
@@ -108,7 +108,7 @@ def open_picture(source: Path | bytes, name: str) -> Picture:
             raise
         if data.startswith(PNG):
             check_png(data)
-        picture = Picture(name, str(image.format), _upright_size(image), _count(image), iter(()))
+        picture = Picture(name, str(image.format), upright_size(image), _count(image), iter(()))
         picture.plays = int(image.info.get("loop", 1 if picture.format == "GIF" else 0))
         picture.metadata = metadata_of(image)
         if picture.metadata.damaged:
@@ -145,7 +145,7 @@ def _missing_plugin(name: object) -> str:
 
 
 @functools.cache
-def _add_heif() -> None:
+def add_heif() -> None:
     """Makes Pillow read HEIC, if the plugin for it is installed."""
     if importlib.util.find_spec("pillow_heif"):
         import pillow_heif
@@ -154,7 +154,7 @@ def _add_heif() -> None:
 
 
 def _opened(file: Path | io.BytesIO) -> PillowImage.Image:
-    _add_heif()
+    add_heif()
     if isinstance(file, Path) and not file.stat().st_size:
         raise ImageError(f"{file}: is empty (0 bytes)")
     return PillowImage.open(file)
@@ -164,26 +164,23 @@ def _count(image: PillowImage.Image) -> int:
     return getattr(image, "n_frames", 1) if image.format in IN_FRAMES else 1
 
 
-def _orientation(image: PillowImage.Image) -> int:
-    return int(image.getexif().get(ORIENTATION, 1))
-
-
-def _upright_size(image: PillowImage.Image) -> tuple[int, int]:
+def upright_size(image: PillowImage.Image) -> tuple[int, int]:
+    """Height and width of an opened image, as it will be once it is turned upright."""
     width, height = image.size
-    turned = _orientation(image) in TURNED and image.format != "TIFF"  # Pillow turns TIFF when it decodes, and says so
+    turned = orientation(image) in TURNED and image.format != "TIFF"  # Pillow turns TIFF when it decodes, and says so
     return (width, height) if turned else (height, width)
 
 
 def _frames(image: PillowImage.Image, data: bytes, picture: Picture) -> Iterator[Frame]:
     """Decodes frame after frame."""
     deep = _is_deep(image, data, picture.name)
-    orientation = _orientation(image)
+    turn = orientation(image)
     pages = _deep_pages(data, picture.name) if deep else []
     for i in range(picture.count):
         with _naming(picture.name):
             if i:
                 image.seek(i)
-            frame = _of_deep(pages[i], orientation, image, data) if deep else _of_pillow(image, picture)
+            frame = _of_deep(pages[i], turn, image, data) if deep else _of_pillow(image, picture)
             frame.milliseconds = float(image.info.get("duration", 0) or 0)
         yield frame
 
@@ -229,9 +226,9 @@ def _opencv_turns_tiff() -> bool:
     return int(page[0, 0]) == 2
 
 
-def _of_deep(page: NDArray[Any], orientation: int, image: PillowImage.Image, data: bytes) -> Frame:
+def _of_deep(page: NDArray[Any], turn: int, image: PillowImage.Image, data: bytes) -> Frame:
     """A frame of what OpenCV has decoded: BGR, BGRA or grey."""
-    page = page if image.format == "TIFF" and _opencv_turns_tiff() else _turned(page, orientation)
+    page = page if image.format == "TIFF" and _opencv_turns_tiff() else _turned(page, turn)
     grey = page.ndim == 2 or (image.format == "PNG" and data[25] in (0, 4))
     pixels = page if page.ndim == 2 else page[..., 0] if grey else page[..., 2::-1]
     alpha = page[..., 3] if page.ndim == 3 and page.shape[2] == 4 else None
@@ -245,13 +242,13 @@ def _of_deep(page: NDArray[Any], orientation: int, image: PillowImage.Image, dat
     return Frame(np.ascontiguousarray(pixels), None if alpha is None else np.ascontiguousarray(alpha))
 
 
-def _turned(page: NDArray[Any], orientation: int) -> NDArray[Any]:
+def _turned(page: NDArray[Any], turn: int) -> NDArray[Any]:
     """An image upright, by EXIF's orientation (1 to 8)."""
-    if orientation in TURNED:
+    if turn in TURNED:
         page = page.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
+    if turn in (2, 3, 6, 7):
         page = page[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if turn in (3, 4, 7, 8):
         page = page[::-1]
     return page
 

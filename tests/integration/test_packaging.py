@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -75,6 +76,10 @@ def test_the_package_itself_is_built_without_a_warning_of_setuptools(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     said = (done.stdout + done.stderr).splitlines()
     assert [line for line in said if re.search(r"Warning|deprecated|!!|\*\*\*", line)] == []
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("hat_arch/web/static/")}
+    assert packed == {f"hat_arch/web/static/{file.name}" for file in (ROOT / "hat_arch/web/static").iterdir()}
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="since Python 3.13 exec() adds nothing to locals()")

@@ -12,7 +12,7 @@ from pathlib import Path
 from tiny import ROOT
 
 ROOMS = ["utils", "compat", "archs", "weights", "config", "degradations", "data"]
-ROOMS += ["inference", "training", "paper", "cli"]
+ROOMS += ["inference", "training", "paper", "web", "cli"]
 """In order: a module imports from its own room and from those before it."""
 START = ("hat_arch", "hat_arch.__main__", "basicsr_command")
 """What begins a process: registers all, or runs the command."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from hat_arch.data.images import ImageError
 from hat_arch.inference import pictures
@@ -215,3 +215,30 @@ def test_reading_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         one(GOOD)
+
+
+def test_the_turn_of_a_png_that_xmp_tells_is_read_without_its_pixels(tmp_path, monkeypatch):
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6"/>')
+    Image.new("RGB", (6, 4)).save(file := tmp_path / "a.png", pnginfo=info)
+    with monkeypatch.context() as patched:
+        patched.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda image: pytest.fail("was decoded"))
+        assert peek_picture(file)[:2] == (6, 4)
+    assert next(open_picture(file, "a.png").frames).pixels.shape == (6, 4, 3)
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "behind the pixels"])
+def test_the_header_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch, turn, behind):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.new("RGB", (6, 4)).save(file := tmp_path / "a.png", exif=exif)
+    if behind:
+        data = file.read_bytes()
+        start = data.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        rest = data[:start] + data[end:]
+        at = rest.index(b"IEND") - 4
+        file.write_bytes(rest[:at] + data[start:end] + rest[at:])
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda image: pytest.fail("was decoded"))
+    assert peek_picture(file) == ((6, 4) if turn == 6 else (4, 6)) + (1, "PNG")
