@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Callable, Iterable
@@ -67,17 +68,31 @@ def export(network: nn.Module, path: Path, facts: Facts, half: bool = False) -> 
         trial = Path(folder, path.name)
         trial.write_bytes(data)
         run = _opened(trial, facts)
-        for shape in shapes(facts):
+        for shape in shapes(facts, _takes_any_size(network, facts.channels)):
             yield shape, _difference(network, run, torch.rand(shape), path)
     write_file(path, data)
 
 
-def shapes(facts: Facts) -> list[tuple[int, ...]]:
-    """Five batches of images to try a file with: a pixel, odd sizes, whole windows, one side less than a window."""
+def shapes(facts: Facts, any_size: bool) -> list[tuple[int, ...]]:
+    """Five batches of images to try a file with: a pixel, odd sizes, whole windows, one side less than a window.
+
+    Without ``any_size``, all sides are multiples of the window.
+    """
     c, m = facts.channels, max(4, facts.window)
     if facts.size:
         return [(1, c, *facts.size)]
+    if not any_size:
+        return [(b, c, h * m, w * m) for b, h, w in ((1, 1, 1), (1, 2, 1), (2, 1, 3), (1, 5, 4), (3, 3, 3))]
     return [(1, c, m, m), (1, c, 2 * m + 1, m + 3), (2, c, m - 1, 2 * m), (1, c, 1, 1), (3, c, 3, m + 1)]
+
+
+@torch.no_grad()
+def _takes_any_size(network: nn.Module, channels: int) -> bool:
+    """Whether a network takes images of odd sides."""
+    with contextlib.suppress(Exception):  # a network may refuse an image in any way
+        Prepared(network)(torch.zeros(1, channels, 3, 5))
+        return True
+    return False
 
 
 def _opened(path: Path, facts: Facts) -> Callable[[Tensor], Tensor]:

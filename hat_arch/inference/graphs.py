@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ..utils.errors import UserError, in_one_line
+from ..utils.errors import UserError
 from .prepared import evaluating
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ OPSET = 18
 SIZES = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
 """What may differ between images: batch, height, width."""
 
-LARGEST = 2**20
-"""Pixels of a side up to which a graph is to be right."""
+SMALLEST, LARGEST = 8, 2**20
+"""Pixels of a side from and up to which a graph is to be right at the least."""
 
 
 class ExportError(UserError):
@@ -45,8 +45,8 @@ def to_program(network: nn.Module, image: Tensor, fixed: bool = False) -> Export
             warnings.simplefilter("ignore")
             program = torch.export.export(network, (image,), dynamic_shapes=None if fixed else (SIZES,))
             for size in program.range_constraints.values():
-                if size.lower > 2 or size.upper < LARGEST:
-                    raise ValueError(f"what it does differs between sizes, as for {size.lower} to {size.upper}")
+                if size.lower > SMALLEST or size.upper < LARGEST:
+                    raise ValueError(f"for sizes of {size.lower} to {size.upper} it does other things than for others")
             return program
     except Exception as error:  # of the exporter, or the network
         remedy = "" if fixed else "; a fixed size (--size HxW) may do"
@@ -90,4 +90,5 @@ def _reason(error: BaseException) -> str:
     )
     if operators:
         return f"no rule for the operators {', '.join(sorted(operators))}"
-    return in_one_line(type(error)(text.strip().splitlines()[0]) if text.strip() else error)[:300]
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}"[:300]

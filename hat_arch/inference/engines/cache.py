@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import inspect
 import os
+import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from ...utils import caches
@@ -21,6 +23,8 @@ from .base import Report
 VARIABLE = "HAT_ARCH_ENGINES"
 LIMIT = 2**31
 """Bytes that the folder may have; what was not used for the longest time goes first."""
+OURS = re.compile(r"[0-9a-f]{32}(-[0-9x]+)?\.(blob|xml|bin|onnx|json)")
+"""Names of files that may be removed."""
 PLAIN = (int, float, str, bool, type(None), tuple)
 
 
@@ -72,13 +76,14 @@ class Cache:
         """Keeps a file, whole or not at all, and removes the oldest ones beyond `LIMIT`."""
         if self.folder is None or len(data) > LIMIT:
             return
-        with self._writing():
+        with self._writing(), FileLock(self.folder / ".lock"):  # other processes may keep the same
             write_file(self.folder / name, data)
             left = LIMIT
-            for file in sorted(self.folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True):
+            ours = [file for file in self.folder.iterdir() if OURS.fullmatch(file.name)]
+            for file in sorted(ours, key=lambda file: file.stat().st_mtime, reverse=True):
                 left -= file.stat().st_size
                 if left < 0:
-                    file.unlink(missing_ok=True)
+                    file.unlink()
 
 
 def key(*parts: object) -> str:

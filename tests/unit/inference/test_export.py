@@ -104,6 +104,19 @@ class Branching(nn.Module):
         return x.repeat_interleave(2, 2).repeat_interleave(2, 3) * (2 if x.shape[-1] > 20 else 1)
 
 
+class Even(nn.Module):
+    """A network that takes images of even sides alone."""
+
+    def forward(self, x):
+        down = nn.functional.pixel_unshuffle(x, 2)
+        return nn.functional.pixel_shuffle(down.repeat_interleave(4, 1), 4)
+
+
+def test_a_network_that_takes_even_sides_alone(tmp_path):
+    tried = dict(export.export(Even(), tmp_path / "x.onnx", Facts(2, window=2)))
+    assert len(tried) == 5 and all(side % 2 == 0 for shape in tried for side in shape[2:])
+
+
 class Unknown(nn.Module):
     """A network with an operator that ONNX does not have."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -186,14 +187,28 @@ def test_a_folder_that_cannot_be_written(engine, tmp_path, monkeypatch):
 def test_the_folder_does_not_grow_without_end(kept, monkeypatch):
     monkeypatch.setattr(engines.cache, "LIMIT", 250)
     cache = engines.cache.Cache(print)
-    for age, name in enumerate("ab"):
+    (kept / "thesis.onnx").write_bytes(bytes(1000))
+    a, b, c = (f"{engines.cache.key(name)}.onnx" for name in "abc")
+    for age, name in enumerate((a, b)):
         cache.write(name, bytes(100))
         os.utime(kept / name, (age, age))
-    cache.read("a")
-    cache.write("c", bytes(100))
-    assert sorted(file.name for file in kept.iterdir()) == ["a", "c"]
-    cache.write("large", bytes(300))
-    assert not cache.has("large")
+    cache.read(a)
+    cache.write(c, bytes(100))
+    assert [cache.has(name) for name in (a, b, c, "thesis.onnx")] == [True, False, True, True]
+    cache.write(b, bytes(300))
+    assert not cache.has(b)
+
+
+def test_processes_that_keep_the_same_do_not_disturb_each_other(kept):
+    lines: list[str] = []
+    name, content = f"{engines.cache.key(0)}.bin", os.urandom(2**22)
+
+    def write() -> None:
+        engines.cache.Cache(lines.append).write(name, content)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: write(), range(12)))
+    assert lines == [] and (kept / name).read_bytes() == content
 
 
 # ---- what goes wrong
