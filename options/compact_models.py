@@ -26,7 +26,7 @@ from hat_arch.paper.networks import RESTORERS, network_options
 FIRST, SECOND, OTHER_SCALE = "train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x2"
 DENOISING, DEBLOCKING = "hat-light-denoise-25", "hat-light-jpeg"
 ITERATIONS = {FIRST: 8_400, SECOND: 1_200, OTHER_SCALE: 900}
-ITERATIONS |= dict.fromkeys(("train_hat_light_denoise_25", "train_hat_light_jpeg"), 700)
+ITERATIONS |= {"train_hat_light_denoise_25": 700, "train_hat_light_jpeg": 500}
 WARMUP = 30  # iterations, of a short training
 BATCH = 4
 TRAINING = """\
@@ -185,7 +185,7 @@ def training(name: str, scale: int, what: str, lr: str, start: str | None = None
     )
 
 
-def restoration(model: str, what: str, recipe: str, held_out: Any) -> tuple[str, str]:
+def restoration(model: str, what: str, recipe: str, held_out: Any, start: str | None = None) -> tuple[str, str]:
     """Name and text of the training option file of a model that keeps the size of images.
 
     Args:
@@ -193,6 +193,7 @@ def restoration(model: str, what: str, recipe: str, held_out: Any) -> tuple[str,
         what: it removes, for the comment.
         recipe: that degrades the training patches.
         held_out: that degrades the photographs to validate on.
+        start: the model that it starts from; by default it begins by returning its input.
     """
     name = file_of("train", model)
     iterations = ITERATIONS[name]
@@ -210,9 +211,9 @@ def restoration(model: str, what: str, recipe: str, held_out: Any) -> tuple[str,
         held_out=DEGRADED.format(recipe=yaml_value(held_out)),
         batch=BATCH,
         network=network(RESTORERS["HAT-light color"]),
-        path=STARTS_FROM_NOTHING,
-        start="  begin_as_interpolation: true # so that it begins at what it is given\n",
-        lr="8e-4",
+        path=STARTS_FROM_NOTHING if start is None else f"  pretrain_network_g: {start}\n  strict_load_g: true\n",
+        start="" if start else "  begin_as_interpolation: true # so that it begins at what it is given\n",
+        lr="5e-4" if start else "8e-4",
         scheduler=COSINE.format(iterations=iterations),
         iterations=iterations,
         warmup=WARMUP,
@@ -288,5 +289,5 @@ def files() -> Iterator[tuple[str, str]]:
     yield restoration(DENOISING, noise, "noise:25", tested)
     yield restoration_test(DENOISING, noise, {"": tested})
     jpeg = "the artefacts of JPEG of quality 10 to 40"
-    yield restoration(DEBLOCKING, jpeg, "jpeg:10-40", "jpeg:10")
+    yield restoration(DEBLOCKING, jpeg, "jpeg:10-40", "jpeg:10", DENOISING)  # from nothing it stays at its input
     yield restoration_test(DEBLOCKING, jpeg, {f"_q{quality}": f"jpeg:{quality}" for quality in (10, 20, 40)})
