@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .exported import pad_by_index
+from .linear import through
 from .strips import is_exported, join, saves_memory, strips
 
 UPSAMPLERS = ("pixelshuffle", "pixelshuffledirect", "")
@@ -30,7 +31,7 @@ class Mlp(nn.Module):
         return join((self.of_rows(x[:, i:j]) for i, j in strips(x)), x.shape[1])
 
     def of_rows(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
+        return self.drop(through(self.fc2, self.drop(F.gelu(through(self.fc1, x)))))
 
 
 class ChannelAttention(nn.Module):

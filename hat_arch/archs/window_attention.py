@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from .attention import MASK_VALUE, fast_attention
 from .exported import Places, masked_by_products
-from .strips import is_as_built, is_exported, is_traced, join, strips
+from .linear import is_plain_linear, linear, through
+from .strips import is_exported, is_traced, join, strips
 
 Projection = Callable[[Tensor], Tensor]
 HEAD_DIM_MULTIPLE = 8
@@ -100,11 +101,6 @@ def overlapping_windows(x: Tensor, window_size: int, key_size: int) -> Tensor:
     return x.permute(2, 1, 0, 4, 5, 3).reshape(-1, key_size * key_size, x.shape[3])
 
 
-def is_plain_linear(layer: nn.Module) -> bool:
-    """Whether calling a layer is no more than `F.linear` with its weights."""
-    return type(layer) is nn.Linear and is_as_built(layer)
-
-
 def as_computed(x: Tensor) -> Tensor:
     """``x`` in the type that autocast computes in, if it is on: cast once, not for each strip of the image."""
     device = x.device.type
@@ -162,13 +158,13 @@ class Attention(nn.Module):
         """
         qkv, proj, extra = self.qkv, self.proj, self.padding(self.head_dim)
         if not (extra and is_plain_linear(qkv) and is_plain_linear(proj)):
-            return qkv, lambda x: self.proj_drop(proj(x))
+            return partial(through, qkv), lambda x: self.proj_drop(through(proj, x))
         heads = -1, self.head_dim
         weight_in = as_computed(F.pad(qkv.weight.unflatten(0, heads), (0, 0, 0, extra)).flatten(0, 1))
         bias_in = None if qkv.bias is None else F.pad(qkv.bias.unflatten(0, heads), (0, extra)).flatten()
         weight_out = as_computed(F.pad(proj.weight.unflatten(1, heads), (0, extra)).flatten(1))
-        project_in = partial(F.linear, weight=weight_in, bias=bias_in)
-        return project_in, lambda x: self.proj_drop(F.linear(x, weight_out, proj.bias))
+        project_in = partial(linear, weight=weight_in, bias=bias_in)
+        return project_in, lambda x: self.proj_drop(linear(x, weight_out, proj.bias))
 
     def padding(self, width: int) -> int:
         """By how much heads are widened; not at all where a plain formula is recorded on a CPU, as by exporters."""

@@ -2,9 +2,9 @@
 
 A checkpoint is two files, as in BasicSR: ``models/net_g_<iter>.pth`` with the weights (``params``, ``params_ema``), and
 ``training_states/<iter>.state`` with all the rest: optimizers, schedulers, gradient scaler, every process's random
-numbers, the place in the epoch, the best metrics, the options, versions, and the checksum of the weights. Those of a
-discriminator are in ``net_d_<iter>.pth``. The state is written last, so that a checkpoint without one, or whose weights
-have another checksum, is known to be incomplete.
+numbers, the place in the epoch, the best metrics, the options, versions, what computes linear layers, and the checksum
+of the weights. Those of a discriminator are in ``net_d_<iter>.pth``. The state is written last, so that a checkpoint
+without one, or whose weights have another checksum, is known to be incomplete.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch import distributed, nn
 
+from ..archs.linear import Library
 from ..utils.errors import UserError
 from ..utils.files import DamagedWrite, OutOfSpace, checksum, write_file
+from ..utils.machine import cpu_name
 from ..weights.files import WeightsError, choose_to_start_from, fitting, read_weights
 from .random_state import random_states, set_random_states
 from .run import TrainingRun
@@ -176,6 +178,8 @@ class SavingModel(SRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.saved: int | None = None
         """Iteration of the last checkpoint."""
+        self.linears: Library | None = None
+        """What computes linear layers on the CPU; None until the first step."""
         super().__init__(opt)
 
     def print_network(self, net: nn.Module) -> None:
@@ -284,6 +288,7 @@ class SavingModel(SRModel):
                 for dataset, metrics in getattr(self, "best_metric_results", {}).items()
             },
             "bad_steps": self.bad_steps,
+            "linears": [self.linears, cpu_name()],
             "options": yaml.safe_dump(self.run.options),
             "versions": versions(),
             "weights": weights,
@@ -310,6 +315,9 @@ class SavingModel(SRModel):
             self.scaler.load_state_dict(resume_state["scaler"])
         self.best_metric_results = resume_state["best_metrics"]
         self.bad_steps = resume_state["bad_steps"]
+        linears, processor = resume_state.get("linears", (None, None))
+        if processor == cpu_name():  # another is measured, and gives other last digits anyway
+            self.linears = linears
         if self.opt["rank"] < len(resume_state["random"]):
             self.restore_process(resume_state["random"][self.opt["rank"]])
         self.run.resume(resume_state)

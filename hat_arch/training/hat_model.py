@@ -18,6 +18,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.interpolation import begin_as_interpolation
+from ..archs.linear import Library, computed_by
+from ..inference.engines.linears import fastest_library
 from ..utils.errors import UserError
 from ..utils.machine import fast_in_bf16
 from .checkpoints import SavingModel
@@ -112,7 +114,9 @@ class HATModel(SavingModel, ValidatingModel):
         learners = self.learners()
         for _, optimizer in learners.values():
             optimizer.zero_grad()
-        losses = self.compute_gradients()
+        self.linears = self.linears or self.fastest_linears()
+        with computed_by(self.linears):
+            losses = self.compute_gradients()
         norms = {}
         for name, (net, optimizer) in learners.items():
             self.scaler.unscale_(optimizer)
@@ -127,6 +131,18 @@ class HATModel(SavingModel, ValidatingModel):
         if self.bad_steps:
             self.log_dict["bad_steps"] = self.bad_steps
         self.run.step_done(self, current_iter, stop_signal)
+
+    def fastest_linears(self) -> Library:
+        """What computes linear layers on the CPU, by a measurement of the first process for a part of a batch."""
+        net, part = self.get_bare_model(self.net_g), next(self.parts())[0]
+        if self.device.type != "cpu" or self.autocast is not nullcontext or self.train_opt.get("compile"):
+            return "blas"
+        chosen: list[Library] = ["blas"]
+        if self.opt["rank"] == 0:
+            chosen = [fastest_library(net, self.lq[part].shape, get_root_logger().info, learning=True)]
+        if self.opt["dist"]:
+            distributed.broadcast_object_list(chosen)
+        return chosen[0]
 
     def learners(self) -> dict[str, tuple[nn.Module, torch.optim.Optimizer]]:
         """The networks that this step updates, with their optimizers, by the name of their gradient's norm in the log.

@@ -85,6 +85,7 @@ def server(app: ASGIApp, limits: Limits, host: str, names: Sequence[str] = ()) -
         known |= {socket.gethostname(), socket.getfqdn()}
     config = uvicorn.Config(
         Guard(app, limits, known),
+        log_config=None,  # which would close the handlers of other libraries, and with absl's standard error
         log_level="error",
         access_log=False,
         server_header=False,

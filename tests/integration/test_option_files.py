@@ -205,7 +205,9 @@ def test_the_models_that_restore_are_the_compact_hat_without_upsampling(model):
     data = [training["datasets"], four["datasets"]]
     for phase in ("train", "val"):
         assert len({one[phase]["dataroot_gt"] for one in data}) == 1
-    assert training["train"]["begin_as_interpolation"]
+    before = {"hat-light-denoise-25": None, "hat-light-jpeg": "hat-light-denoise-25"}[model]
+    assert training["path"].get("pretrain_network_g") == before
+    assert training["train"].get("begin_as_interpolation", False) is (before is None)
 
 
 @pytest.mark.parametrize("name", ["train_HAT_demo_SRx4_finetune", "test_hat_light_x4"])

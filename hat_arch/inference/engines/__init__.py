@@ -7,10 +7,12 @@ from torch import nn
 
 from ...utils import extras
 from ..exported_file import ExportedFile
+from ..measuring import SIDE
 from ..prepared import Prepared
 from .base import Engine, EngineError, Report
 from .cache import Cache
 from .fixed import FixedSize
+from .linears import fastest_library
 
 __all__ = ["Engine", "EngineError", "build"]
 
@@ -45,7 +47,10 @@ def build(
     if name == "torch":
         if isinstance(network, ExportedFile):
             raise EngineError(f"{network.path}: is for --engine openvino or onnxruntime, not for torch")
-        return Prepared(network, dtype, compile)
+        if dtype is not None or compile:
+            return Prepared(network, dtype, compile)
+        side = -(-SIDE // multiple) * multiple
+        return Prepared(network, linears=fastest_library(network, (1, channels, side, side), report))
     extras.require(name)
     if compile:
         raise EngineError(f"engine {name}: compiles by itself; leave out compile, or take engine torch")

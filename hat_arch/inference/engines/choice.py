@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
-import math
-import time
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
-from ...archs.hat_arch import HAT
 from ...utils import extras
 from ...utils.errors import UserError
 from ...utils.machine import cores, cpu_name
 from ..exported_file import ExportedFile
+from ..measuring import SIDE, least_seconds, part_of
 from . import build, cache
 from .base import Engine, EngineError
-
-SIDE = 64  # pixels of the image that is timed
-SECONDS = 1.0  # for which the engines compute, and three times each at the least
-ROUNDS = 3
 
 
 def fastest(how: dict[str, Any], dtype: torch.dtype | None) -> Engine:
@@ -92,34 +85,8 @@ def measured(how: dict[str, Any], names: list[str]) -> dict[str, float]:
             engines[name] = engine
         except UserError as error:
             how["report"](str(error))
-    seconds = dict.fromkeys(engines, math.inf)
-    end, rounds = time.perf_counter() + SECONDS, 0
-    while engines and (rounds < ROUNDS or time.perf_counter() < end):
-        for name, engine in engines.items():
-            begin = time.perf_counter()
-            engine(image).sum().item()  # waits for the device
-            seconds[name] = min(seconds[name], time.perf_counter() - begin)
-        rounds += 1
-    return seconds
 
+    def run(engine: Engine) -> float:
+        return engine(image).sum().item()  # waits for the device
 
-def part_of(network: nn.Module) -> nn.Module:
-    """A network that takes a fraction of the time, in about the same proportion: of a HAT two HABs and an OCAB.
-
-    Enlarging by convolutions and pixel shuffles is left out, which would be most of it. Other networks are taken whole.
-    """
-    if type(network) is not HAT:
-        return network
-    part = copy.copy(network)
-    part._modules = dict(network._modules)
-    group: Any = copy.copy(network.layers[0])
-    group._modules = dict(group._modules)
-    inner = copy.copy(group.residual_group)
-    inner._modules = dict(inner._modules)
-    inner.blocks = inner.blocks[:2]
-    group.residual_group = inner
-    part.layers = nn.ModuleList([group])
-    if not isinstance(part.conv_last, nn.Identity):  # of pixelshuffledirect, whose one convolution is needed
-        part.upsample, part.upscale = nn.Identity(), 1
-    part.reconstruction_as_built = part._reconstruction()
-    return part
+    return least_seconds({name: partial(run, engine) for name, engine in engines.items()})

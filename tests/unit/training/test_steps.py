@@ -80,6 +80,30 @@ def step(model, iteration=1, data=None):
     return model.log_dict
 
 
+def test_linear_layers_are_computed_by_what_is_faster_here_and_a_resumed_run_keeps_it(build, monkeypatch):
+    def fastest(answer):
+        monkeypatch.setattr(hat_model, "fastest_library", lambda *_, learning: answer if learning else "?")
+
+    models = {}
+    for library in ("blas", "onednn"):
+        fastest(library)
+        models[library] = build()
+        step(models[library])
+    weights = [list(model.net_g.parameters()) for model in models.values()]
+    assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*weights))
+    assert [model.linears for model in models.values()] == ["blas", "onednn"]
+
+    state = models["onednn"].state(0, 1, [], {})
+    fastest("blas")
+    resumed, elsewhere = build(), build()
+    resumed.resume_training(copy.deepcopy(state))
+    step(resumed, 2)
+    assert resumed.linears == "onednn"
+    elsewhere.resume_training({**state, "linears": ["onednn", "another processor"]})
+    step(elsewhere, 2)
+    assert elsewhere.linears == "blas"
+
+
 def test_a_loss_on_spectra_is_added_and_logged(build):
     model, plain = build(fft_opt={"type": "SpectralL1Loss", "loss_weight": 0.5}), build(fft_opt=None)
     losses = step(model)

@@ -1,5 +1,6 @@
 """The port, the token and the temporary folder."""
 
+import logging
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from hat_arch.utils.errors import UserError
 from hat_arch.web import serving
+from hat_arch.web.limits import Limits
 
 
 def test_a_taken_port_is_a_line():
@@ -49,8 +51,10 @@ def test_the_token_stands_where_browsers_do_not_send_it():
 
 
 LEFT = """
+import logging
 import os
 from hat_arch.web import serving
+from hat_arch.web.limits import Limits
 with serving.temporary_folder() as folder:
     (folder / "picture.png").write_bytes(b"x")
     print(folder, flush=True)
@@ -85,3 +89,12 @@ def test_folders_of_killed_servers_are_deleted_and_no_others(tmp_path, monkeypat
     running.communicate("\n", timeout=60)
     assert not folders[1].exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", stranger.name]
+
+
+def test_handlers_of_other_libraries_stay_open(tmp_path):
+    handler = logging.FileHandler(tmp_path / "log.txt")
+    try:
+        serving.server(lambda *_: None, Limits(), "127.0.0.1")
+        assert handler.stream is not None and not handler.stream.closed
+    finally:
+        handler.close()
