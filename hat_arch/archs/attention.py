@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .kernels import chosen
 from .strips import is_traced
 
 MASK_VALUE = -100.0  # of the official code, kept for equal results; added where a query must not see a key
@@ -31,11 +32,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, drop:
 
 
 def fast_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, drop: float = 0.0) -> Tensor:
-    """`attention` by the fastest way, chosen by device and type alone.
+    """`attention` by the fastest way, chosen by device and type.
 
     * CUDA and others: PyTorch's fused attention, which has a gradient of the bias there.
     * CPU: `_ChunkedAttention`, since PyTorch's fused CPU kernel has no gradient of the bias, and in bf16 takes twice as
-      long as two matrix products with a softmax between them.
+      long as two matrix products with a softmax between them; in fp32 that differs (`kernels.Kernels`).
     * On a CPU with dropout, and where layers must be plain (`is_traced`), the plain formula.
     """
     if q.device.type != "cpu":
@@ -57,7 +58,7 @@ class _ChunkedAttention(torch.autograd.Function):
         ctx.save_for_backward(q, k, v, bias)
         ctx.scale = scale
         with torch.autocast("cpu", enabled=False):
-            if q.dtype not in (torch.bfloat16, torch.float16):
+            if q.dtype not in (torch.bfloat16, torch.float16) and chosen().attention == "fused":
                 bias = bias.detach()[None]  # else PyTorch does not fuse, though no gradient is kept
                 return F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
             out = torch.empty_like(q)

@@ -1,43 +1,23 @@
-"""Linear layers on a CPU by oneDNN, where PyTorch takes its BLAS: which is the faster is a fact of the machine.
-
-PyTorch computes `F.linear` in fp32 by the BLAS that it was built with (oneMKL on x86), convolutions by oneDNN. On some
-processors the two are alike, on others oneDNN takes half as long. Inside `computed_by` the layers of a network that
-call `linear` or `through` use the one that is named.
-"""
+"""Linear layers on a CPU by oneDNN, where PyTorch takes its BLAS, inside `kernels.computed_by`."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .kernels import chosen
 from .strips import is_as_built, is_traced
 
-Library = Literal["blas", "onednn"]
 IMAGES = 16
 """Into how many images tokens are arranged for a convolution: PyTorch gives small ones of fewer to no oneDNN."""
-
-_library: ContextVar[Library] = ContextVar("library", default="blas")
 
 
 def has_onednn() -> bool:
     """Whether PyTorch was built with oneDNN, and nobody has switched it off."""
     return torch.backends.mkldnn.is_available() and bool(torch._C._get_mkldnn_enabled())
-
-
-@contextlib.contextmanager
-def computed_by(library: Library) -> Iterator[None]:
-    """Inside, fp32 linear layers on the CPU are computed by a library; ``blas`` is PyTorch's own way."""
-    token = _library.set(library)
-    try:
-        yield
-    finally:
-        _library.reset(token)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -46,7 +26,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     oneDNN computes fp32 on the CPU alone. Lower precisions are computed by it anyway, and what is recorded or
     transformed (`is_traced`) is to be the plain operation.
     """
-    if torch.compiler.is_compiling() or _library.get() == "blas" or not _for_onednn(x, weight):
+    if torch.compiler.is_compiling() or chosen().linear == "blas" or not _for_onednn(x, weight):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and any(z is not None and z.requires_grad for z in (x, weight, bias)):
         return _as_convolution(x, weight, bias)
@@ -55,7 +35,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def through(layer: nn.Module, x: Tensor) -> Tensor:
     """A layer's output: by `linear` if it is a linear layer as PyTorch has it, else by calling the layer."""
-    if torch.compiler.is_compiling() or _library.get() == "blas" or not is_plain_linear(layer):
+    if torch.compiler.is_compiling() or chosen().linear == "blas" or not is_plain_linear(layer):
         return layer(x)
     return linear(x, layer.weight, layer.bias)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ..archs.linear import Library, computed_by
+from ..archs.kernels import PLAIN, Kernels, computed_by
 
 
 class Prepared:
@@ -22,7 +22,7 @@ class Prepared:
         dtype: None for fp32, else the type for autocast.
         compile: whether to compile it with `torch.compile`, for the first size of images and then for any. It finds on
             the disk what another process has compiled. For CUDA: on a CPU, HAT is slower so, and takes more memory.
-        linears: what computes linear layers in fp32 on the CPU (see `linear_library.fastest_library`).
+        kernels: by what PyTorch computes in fp32 on a CPU (see `engines.kernels.fastest_kernels`).
     """
 
     name = "torch"
@@ -33,19 +33,19 @@ class Prepared:
         network: nn.Module,
         dtype: torch.dtype | None = None,
         compile: bool = False,
-        linears: Library = "blas",
+        kernels: Kernels = PLAIN,
     ) -> None:
         self.network = network
         self.dtype = dtype
         self.compile = compile
-        self.linears: Library = linears
+        self.kernels = kernels
         self.forward: Callable[[Tensor], Tensor] = torch.compile(network) if compile else network
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         autocast = torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None)
         watching = watching_hooks() if self.compile else contextlib.nullcontext()
-        with evaluating(self.network), autocast, watching, computed_by(self.linears):
+        with evaluating(self.network), autocast, watching, computed_by(self.kernels):
             return self.forward(images)
 
     def follow(self) -> None:

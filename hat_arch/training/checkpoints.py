@@ -2,7 +2,7 @@
 
 A checkpoint is two files, as in BasicSR: ``models/net_g_<iter>.pth`` with the weights (``params``, ``params_ema``), and
 ``training_states/<iter>.state`` with all the rest: optimizers, schedulers, gradient scaler, every process's random
-numbers, the place in the epoch, the best metrics, the options, versions, what computes linear layers, and the checksum
+numbers, the place in the epoch, the best metrics, the options, versions, the kernels of the CPU, and the checksum
 of the weights. Those of a discriminator are in ``net_d_<iter>.pth``. The state is written last, so that a checkpoint
 without one, or whose weights have another checksum, is known to be incomplete.
 """
@@ -27,7 +27,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from torch import distributed, nn
 
-from ..archs.linear import Library
+from ..archs.kernels import Kernels
 from ..utils.errors import UserError
 from ..utils.files import DamagedWrite, OutOfSpace, checksum, write_file
 from ..utils.machine import cpu_name
@@ -178,8 +178,8 @@ class SavingModel(SRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.saved: int | None = None
         """Iteration of the last checkpoint."""
-        self.linears: Library | None = None
-        """What computes linear layers on the CPU; None until the first step."""
+        self.kernels: Kernels | None = None
+        """By what PyTorch computes on the CPU; None until the first step."""
         super().__init__(opt)
 
     def print_network(self, net: nn.Module) -> None:
@@ -288,7 +288,7 @@ class SavingModel(SRModel):
                 for dataset, metrics in getattr(self, "best_metric_results", {}).items()
             },
             "bad_steps": self.bad_steps,
-            "linears": [self.linears, cpu_name()],
+            "kernels": self.kernels and [*self.kernels, cpu_name()],
             "options": yaml.safe_dump(self.run.options),
             "versions": versions(),
             "weights": weights,
@@ -315,9 +315,9 @@ class SavingModel(SRModel):
             self.scaler.load_state_dict(resume_state["scaler"])
         self.best_metric_results = resume_state["best_metrics"]
         self.bad_steps = resume_state["bad_steps"]
-        linears, processor = resume_state.get("linears", (None, None))
+        *kernels, processor = resume_state.get("kernels") or [None]
         if processor == cpu_name():  # another is measured, and gives other last digits anyway
-            self.linears = linears
+            self.kernels = Kernels(*kernels)
         if self.opt["rank"] < len(resume_state["random"]):
             self.restore_process(resume_state["random"][self.opt["rank"]])
         self.run.resume(resume_state)

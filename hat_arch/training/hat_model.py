@@ -18,8 +18,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.interpolation import begin_as_interpolation
-from ..archs.linear import Library, computed_by
-from ..inference.engines.linears import fastest_library
+from ..archs.kernels import PLAIN, Kernels, computed_by
+from ..inference.engines.kernels import fastest_kernels
 from ..utils.errors import UserError
 from ..utils.machine import fast_in_bf16
 from .checkpoints import SavingModel
@@ -114,8 +114,8 @@ class HATModel(SavingModel, ValidatingModel):
         learners = self.learners()
         for _, optimizer in learners.values():
             optimizer.zero_grad()
-        self.linears = self.linears or self.fastest_linears()
-        with computed_by(self.linears):
+        self.kernels = self.kernels or self.fastest_kernels()
+        with computed_by(self.kernels):
             losses = self.compute_gradients()
         norms = {}
         for name, (net, optimizer) in learners.items():
@@ -132,17 +132,17 @@ class HATModel(SavingModel, ValidatingModel):
             self.log_dict["bad_steps"] = self.bad_steps
         self.run.step_done(self, current_iter, stop_signal)
 
-    def fastest_linears(self) -> Library:
-        """What computes linear layers on the CPU, by a measurement of the first process for a part of a batch."""
-        net, part = self.get_bare_model(self.net_g), next(self.parts())[0]
+    def fastest_kernels(self) -> Kernels:
+        """By what PyTorch computes on the CPU, by a measurement of the first process for a part of a batch."""
         if self.device.type != "cpu" or self.autocast is not nullcontext or self.train_opt.get("compile"):
-            return "blas"
-        chosen: list[Library] = ["blas"]
+            return PLAIN
+        found: list[Kernels] = [PLAIN]
         if self.opt["rank"] == 0:
-            chosen = [fastest_library(net, self.lq[part].shape, get_root_logger().info, learning=True)]
+            net, part = self.get_bare_model(self.net_g), next(self.parts())[0]
+            found = [fastest_kernels(net, self.lq[part].shape, get_root_logger().info, learning=True)]
         if self.opt["dist"]:
-            distributed.broadcast_object_list(chosen)
-        return chosen[0]
+            distributed.broadcast_object_list(found)
+        return found[0]
 
     def learners(self) -> dict[str, tuple[nn.Module, torch.optim.Optimizer]]:
         """The networks that this step updates, with their optimizers, by the name of their gradient's norm in the log.

@@ -12,7 +12,7 @@ from ..prepared import Prepared
 from .base import Engine, EngineError, Report
 from .cache import Cache
 from .fixed import FixedSize
-from .linears import fastest_library
+from .kernels import fastest_kernels
 
 __all__ = ["Engine", "EngineError", "build"]
 
@@ -50,7 +50,7 @@ def build(
         if dtype is not None or compile:
             return Prepared(network, dtype, compile)
         side = -(-SIDE // multiple) * multiple
-        return Prepared(network, linears=fastest_library(network, (1, channels, side, side), report))
+        return Prepared(network, kernels=fastest_kernels(network, (1, channels, side, side), report))
     extras.require(name)
     if compile:
         raise EngineError(f"engine {name}: compiles by itself; leave out compile, or take engine torch")

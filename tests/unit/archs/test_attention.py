@@ -7,6 +7,7 @@ import torch
 
 from hat_arch.archs import attention as module
 from hat_arch.archs.attention import attention, fast_attention
+from hat_arch.archs.kernels import Kernels, computed_by
 
 NAMES = ("q", "k", "v", "bias")
 
@@ -26,10 +27,12 @@ def chunks(request, monkeypatch):
 
 
 @pytest.mark.parametrize("m", [5, 7])
-def test_equals_the_plain_formula_with_all_gradients(chunks, m):
+@pytest.mark.parametrize("kernel", ["fused", "products"])
+def test_equals_the_plain_formula_with_all_gradients(chunks, m, kernel):
     inputs = tensors(m=m)
     grad = torch.randn(5, 3, 5, 4, dtype=torch.float64)
-    expected, out = attention(*inputs, 0.3), fast_attention(*inputs, 0.3)
+    with computed_by(Kernels(attention=kernel)):
+        expected, out = attention(*inputs, 0.3), fast_attention(*inputs, 0.3)
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-13)
     slopes = zip(NAMES, torch.autograd.grad(out, inputs, grad), torch.autograd.grad(expected, inputs, grad))
     for name, ours, plain in slopes:

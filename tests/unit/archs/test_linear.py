@@ -7,9 +7,11 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from hat_arch import HAT
-from hat_arch.archs.linear import computed_by, has_onednn, linear, through
+from hat_arch.archs.kernels import Kernels, computed_by
+from hat_arch.archs.linear import has_onednn, linear, through
 
 pytestmark = pytest.mark.skipif(not has_onednn(), reason="PyTorch was built without oneDNN")
+ONEDNN = Kernels(linear="onednn")
 TINY = {"embed_dim": 24, "depths": (2,), "num_heads": (3,), "window_size": 4, "upscale": 2, "squeeze_factor": 6}
 
 
@@ -28,7 +30,7 @@ def test_it_is_a_linear_layer(shape, bias, learning):
     x, weight = torch.randn(shape), torch.randn(12, 7)
     bias = torch.randn(12) if bias else None
     leaves = [z.requires_grad_(learning) for z in (x, weight, bias) if z is not None]
-    with computed_by("onednn"):
+    with computed_by(ONEDNN):
         actual = linear(x, weight, bias)
     expected = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
     assert actual.shape == expected.shape and torch.allclose(actual.double(), expected, atol=1e-5)
@@ -43,7 +45,7 @@ def test_a_network_is_the_same_and_none_of_its_layers_is_left_to_the_blas():
     network, image = HAT(**TINY), torch.rand(2, 3, 9, 14)
     expected = network.eval()(image)
     loss = torch.autograd.grad(expected.square().sum(), list(network.parameters()))
-    with computed_by("onednn"):
+    with computed_by(ONEDNN):
         actual = network(image)
         slopes = torch.autograd.grad(actual.square().sum(), list(network.parameters()))
         with torch.no_grad():
@@ -57,7 +59,7 @@ def test_a_network_is_the_same_and_none_of_its_layers_is_left_to_the_blas():
 
 def test_second_derivatives():
     x, weight = torch.randn(16, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
-    with computed_by("onednn"):
+    with computed_by(ONEDNN):
         [first] = torch.autograd.grad(linear(x, weight).square().sum(), x, create_graph=True)
         [second] = torch.autograd.grad(first.sum(), weight)
     [expected] = torch.autograd.grad((2 * x @ weight.t() @ weight).sum(), weight)
@@ -68,7 +70,7 @@ def test_second_derivatives():
 def test_activations_that_are_computed_again(checkpoint):
     torch.manual_seed(0)
     network = HAT(**TINY, use_checkpoint=checkpoint, drop_path_rate=0.0).train()
-    with computed_by("onednn"):
+    with computed_by(ONEDNN):
         network(torch.rand(1, 3, 8, 8)).sum().backward()
     assert all(weight.grad is not None for weight in network.parameters())
 
@@ -82,7 +84,7 @@ def test_replaced_and_watched_layers_are_called():
             return 2 * super().forward(x)
 
     doubled, x = Doubled(3, 2), torch.rand(4, 3)
-    with computed_by("onednn"):
+    with computed_by(ONEDNN):
         through(layer, x)
         assert torch.equal(through(doubled, x), 2 * F.linear(x, doubled.weight, doubled.bias))
     assert seen == [1]
@@ -95,7 +97,7 @@ def test_transforms_other_types_and_autocast_take_the_plain_operation():
     def loss(weights, x):
         return functional_call(layer, weights, x).square().sum()
 
-    with computed_by("onednn"):
+    with computed_by(ONEDNN):
         each = vmap(grad(lambda weights, x: through(layer, x).sum() + loss(weights, x)), (None, 0))(weights, x)
         assert each["weight"].shape == (5, 2, 3)
         assert linear(x.double(), layer.weight.double()).dtype == torch.float64

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hat_arch import config
+from hat_arch.archs.kernels import PLAIN, Kernels
 from hat_arch.training import checkpoints, hat_model
 from hat_arch.training.hat_model import TrainingError
 from hat_arch.training.random_state import random_states, set_random_states
@@ -80,28 +81,28 @@ def step(model, iteration=1, data=None):
     return model.log_dict
 
 
-def test_linear_layers_are_computed_by_what_is_faster_here_and_a_resumed_run_keeps_it(build, monkeypatch):
+def test_a_step_computes_by_what_is_faster_here_and_a_resumed_run_keeps_it(build, monkeypatch):
     def fastest(answer):
-        monkeypatch.setattr(hat_model, "fastest_library", lambda *_, learning: answer if learning else "?")
+        monkeypatch.setattr(hat_model, "fastest_kernels", lambda *_, learning: answer if learning else "?")
 
-    models = {}
-    for library in ("blas", "onednn"):
-        fastest(library)
-        models[library] = build()
-        step(models[library])
+    models, other = {}, Kernels("onednn", "products")
+    for kernels in (PLAIN, other):
+        fastest(kernels)
+        models[kernels] = build()
+        step(models[kernels])
     weights = [list(model.net_g.parameters()) for model in models.values()]
     assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*weights))
-    assert [model.linears for model in models.values()] == ["blas", "onednn"]
+    assert [model.kernels for model in models.values()] == [PLAIN, other]
 
-    state = models["onednn"].state(0, 1, [], {})
-    fastest("blas")
+    state = models[other].state(0, 1, [], {})
+    fastest(PLAIN)
     resumed, elsewhere = build(), build()
     resumed.resume_training(copy.deepcopy(state))
     step(resumed, 2)
-    assert resumed.linears == "onednn"
-    elsewhere.resume_training({**state, "linears": ["onednn", "another processor"]})
+    assert resumed.kernels == other
+    elsewhere.resume_training({**state, "kernels": [*other, "another processor"]})
     step(elsewhere, 2)
-    assert elsewhere.linears == "blas"
+    assert elsewhere.kernels == PLAIN
 
 
 def test_a_loss_on_spectra_is_added_and_logged(build):
