@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from hat_arch.inference import engines
 from hat_arch.inference.prepared import Prepared
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.peak_memory import PeakMemory, peak_memory
@@ -43,8 +44,10 @@ def plain(network: nn.Module, precision: str) -> Forward:
 
 
 def prepared(network: nn.Module, precision: str) -> Forward:
-    """As ``basicsr upscale`` and validation run it: what depends on the weights alone is computed once."""
-    return Prepared(network, DTYPES[precision])
+    """As ``basicsr upscale --engine torch`` and validation run it, by the kernels that are faster here."""
+    device = next(network.parameters()).device
+    how: dict[str, Any] = {"multiple": WARM_UP[0], "channels": 3, "report": progress}
+    return engines.build("torch", network, DTYPES[precision], device, **how)
 
 
 def compiled(network: nn.Module, precision: str) -> Forward:
@@ -52,7 +55,40 @@ def compiled(network: nn.Module, precision: str) -> Forward:
     return Prepared(network, DTYPES[precision], compile=True)
 
 
-VARIANTS = {"plain": plain, "prepared": prepared, "compile": compiled}
+class Graphed:
+    """`prepared`, recorded as a CUDA graph for images of one size, as tiles are: no kernel waits for Python."""
+
+    def __init__(self, network: nn.Module, precision: str) -> None:
+        self.forward = prepared(network, precision)
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if self.graph is None or self.image.shape != image.shape:
+            self.record(image)
+        assert self.graph is not None
+        self.image.copy_(image)
+        self.graph.replay()
+        return self.output
+
+    def record(self, image: Tensor) -> None:
+        self.image = image.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # libraries set themselves up outside the recording
+            for _ in range(3):
+                self.forward(self.image)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.output = self.forward(self.image)
+
+
+VARIANTS: dict[str, Callable[[nn.Module, str], Forward]] = {
+    "plain": plain,
+    "prepared": prepared,
+    "compile": compiled,
+    "graph": Graphed,
+}
 """Ways to run our HAT."""
 
 
@@ -71,7 +107,7 @@ class Candidate:
     def memory(self) -> PeakMemory:
         """Of a forward pass after a small one."""
         self.forward(common.random_image(WARM_UP, self.device))
-        if self.name == "compile":  # for this size
+        if self.name in ("compile", "graph"):  # for this size
             self.forward(self.image)
         return peak_memory(lambda: self.forward(self.image), self.device)
 
@@ -84,6 +120,8 @@ class Candidate:
 
 def measure(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[str, Result]]:
     common.peer_class()
+    if "graph" in args.variant and device.type != "cuda":
+        raise UserError("--variant graph: CUDA graphs need a CUDA device")
     peaks = {precision: best_flops(device, precision) for precision in args.precision}
     for name, size, precision in itertools.product(args.network, args.size, args.precision):
         network = common.network_options(name, args.groups)

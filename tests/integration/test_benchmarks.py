@@ -39,6 +39,7 @@ def script(*words: object) -> subprocess.CompletedProcess[str]:
     [
         ("inference.py", [*SMALL, "--size", "16", "--rounds", "1"], "cpu_HAT-S_16_fp32", "16×16"),
         ("engines.py", [*SMALL, *ENGINES], "engines_cpu_HAT-S_16x16_fp32", "spandrel torch"),
+        ("windows.py", ["--window", "4", "--side", "8", "--rounds", "1"], "windows_cpu_4_fp32", "plain formula"),
         ("training.py", [*SMALL, "--patch", "16", "--rounds", "1", "--case", "fp32"], "train_HAT-S_1x16_cpu", "fp32"),
         ("scaling.py", [*SMALL, "--min_meg", ".0005", "--max_meg", ".001"], "scaling_HAT-S_fp32_cpu", "slope"),
         ("tiles.py", ["--gt_size", "160", "--tile", "32", "--overlap", "16"], "tile_random_fp32_cpu", "random weights"),

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from hat_arch import HAT, Upscaler
+from hat_arch.inference import measuring
 from hat_arch.inference.engines import EngineError, choice
-from hat_arch.inference.engines.choice import fastest, part_of
+from hat_arch.inference.engines.choice import fastest
+from hat_arch.inference.measuring import part_of
 from hat_arch.inference.prepared import Prepared
 
 SECONDS = {"torch": 3.0, "openvino": 1.0, "onnxruntime": 2.0}
@@ -41,7 +43,7 @@ def world(tmp_path, monkeypatch):
         return Slow(name, network, clock)
 
     monkeypatch.setattr(choice, "build", build)
-    monkeypatch.setattr(choice.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(choice.cache, "version", lambda package: "1")
     monkeypatch.setattr(choice.extras, "find_spec", lambda name: name)
     return {"clock": clock, "built": built, "fails": fails}
@@ -156,7 +158,7 @@ def test_a_part_of_a_hat_runs_and_leaves_the_hat_as_it_is(options):
 def test_engines_that_are_installed_are_measured(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setenv("HAT_ARCH_ENGINES", str(tmp_path))
-    monkeypatch.setattr(choice, "SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "SECONDS", 0.0)
     monkeypatch.setattr(choice.extras, "find_spec", lambda name: name if name == "openvino" else None)
     lines: list[str] = []
     network = nn.Conv2d(3, 3, 3, 1, 1)
@@ -173,4 +175,4 @@ def test_times_are_those_of_engines_in_turn(world):
         patch.setattr(Slow, "__call__", lambda engine, images: (order.append(engine.name), run(engine, images))[1])
         seconds = choice.measured({**how([]), "dtype": None}, ["torch", "openvino"])
     assert seconds == {"torch": 3.0, "openvino": 1.0}
-    assert [name for name, _ in itertools.groupby(order[4:])] == ["torch", "openvino"] * choice.ROUNDS
+    assert [name for name, _ in itertools.groupby(order[4:])] == ["torch", "openvino"] * measuring.ROUNDS
