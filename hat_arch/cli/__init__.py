@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from ..utils import allocator
 from ..utils.errors import UserError
 from ..utils.files import FULL
-from . import bench, board, data, export, info, models, options, paper, report, run, serve, upscale
+from . import bench, board, completion, data, export, info, models, options, paper, report, run, serve, upscale
 from .parser import Parser
 
 USER_ERROR = 2
@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, upscale, serve, models, export, report, board, data, options, paper, info, bench):
+    for module in (run, upscale, serve, models, export, report, board, data, options, paper, info, bench, completion):
         module.add_parser(commands)
     return parser
 
