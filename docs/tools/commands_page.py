@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Iterator
 
@@ -19,13 +18,10 @@ HEAD = """# Commands
 | verb | |
 | --- | --- |
 """
-FROM_ENVIRONMENT = "HAT_ARCH_ENGINE"
-"""What a default is taken from, if it is set."""
 
 
 def page() -> str:
     """The page's text."""
-    os.environ.pop(FROM_ENVIRONMENT, None)
     from hat_arch.cli import build_parser
 
     parser = build_parser()
