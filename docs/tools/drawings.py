@@ -19,7 +19,8 @@ STYLE = """
   .conv { fill: #d6efeb; stroke: #5aa79e } .attention { fill: #e9e0f8; stroke: #9a80cf }
   .other { fill: #eef1f0; stroke: #a3b1af } .data { fill: #fdf0d5; stroke: #d3a94e }
   .group { fill: none; stroke: #a3b1af; stroke-dasharray: 5 4 }
-  .cell { fill: none; stroke: #b9c4c2; stroke-width: 1; rx: 0 } .window { fill: none; stroke: #0b7a75; stroke-width: 2.4; rx: 0 }
+  .cell { fill: none; stroke: #b9c4c2; stroke-width: 1; rx: 0 }
+  .window { fill: none; stroke: #0b7a75; stroke-width: 2.4; rx: 0 }
   .query { fill: #0b7a7540; stroke: #0b7a75; stroke-width: 2.4; rx: 0 }
   .key { fill: #9a80cf38; stroke: #7d5fc0; stroke-width: 2.4; stroke-dasharray: 6 4; rx: 0 }
   .torn { fill: #d3a94e55; stroke: #b98a25; stroke-width: 2.4; rx: 0 }
@@ -74,7 +75,15 @@ class Drawing:
         self.line((x - 6, y), (x + 6, y), arrow=False)
         self.line((x, y - 6), (x, y + 6), arrow=False)
 
-    def row(self, x: float, y: float, boxes: Sequence[tuple[int, str, str, str] | None], gap: float = GAP) -> list[float]:
+    def grid(self, x: float, y: float, side: int, cell: int) -> None:
+        """The lines between cells of a square."""
+        steps = range(0, side + 1, cell)
+        lines = [f"M{x + step:g} {y:g}v{side}M{x:g} {y + step:g}h{side}" for step in steps]
+        self.parts.append(f'<path class="cell" d="{"".join(lines)}"/>')
+
+    def row(
+        self, x: float, y: float, boxes: Sequence[tuple[int, str, str, str] | None], gap: float = GAP
+    ) -> list[float]:
         """Boxes (width, title, code, kind) from left to right with arrows between, None for a sum; their left sides."""
         lefts = []
         for i, box in enumerate(boxes):
@@ -228,9 +237,7 @@ def windows() -> Drawing:
     )
     for x, title, text, more in captions:
         d.text(x + side / 2, 22, title, "strong")
-        for i in range(16):
-            for j in range(16):
-                d.rect(x + i * cell, top + j * cell, cell, cell, "cell")
+        d.grid(x, top, side, cell)
         d.text(x + side / 2, 298, text, "small")
         d.text(x + side / 2, 318, more, "small")
     for x in (30, 630):
@@ -287,7 +294,11 @@ def step() -> Drawing:
         ],
         28,
     )
-    for i, width, text in ((0, 150, "precision"), (2, 150, "for each part: accumulate"), (3, 166, "else it is passed over")):
+    for i, width, text in (
+        (0, 150, "precision"),
+        (2, 150, "for each part: accumulate"),
+        (3, 166, "else it is passed over"),
+    ):
         d.text(row[i] + width / 2 - (22 if i == 3 else 0), y + 49, text, "small")
     d.text(16, y + 148, "HATModel.optimize_parameters", "code left")
     x = row[4] + 80

@@ -27,16 +27,16 @@ to change. A key that is not known, of a wrong type or without effect is named, 
 anything starts: `basicsr train -opt FILE --dry_run` tries a file without its data.
 
 *Since* is the version of this project from which on a key is read; *BasicSR* means that BasicSR reads it itself, so the
-file runs there too. A key without default may be left out; what happens then is in the last column. `1e-4` and `5e3` are
-numbers.
+file runs there too. A key without default may be left out; what happens then is in the last column. `1e-4` and `5e3`
+are numbers.
 """
 SECTIONS: tuple[tuple[str, type[schema.Section], str], ...] = (
     ("", schema.TrainOptions, "On top of the file."),
     (
         "datasets",
         schema.Dataset,
-        "A section for each data set: `train`, and `val`, `val_2`, … to validate on; `test_1`, `test_2`, … in files for "
-        "tests. Which of these keys a data set reads depends on its `type`; one that has no effect is named.",
+        "A section for each data set: `train`, and `val`, `val_2`, … to validate on; `test_1`, `test_2`, … in files "
+        "for tests. Which of these keys a data set reads depends on its `type`; one that has no effect is named.",
     ),
     ("io_backend", schema.IoBackend, "In a data set's section."),
     ("path", schema.PathOptions, "Networks beside `network_g` have such keys too: `pretrain_network_d`, …."),
@@ -150,7 +150,7 @@ def in_words(hint: Any, limits: typing.Sequence[Any] = ()) -> str:
 def number(kind: str, limits: typing.Sequence[Any]) -> str:
     """A number with its limits in words."""
     words = []
-    for limit in (one for limit in limits for one in getattr(limit, "metadata", [limit])):
+    for limit in (part for field in limits for part in getattr(field, "metadata", [field])):
         if isinstance(limit, MultipleOf):
             kind = "whole number"
         for sort, word in ((Ge, "from"), (Gt, "above"), (Le, "to"), (Lt, "below")):
@@ -198,8 +198,8 @@ def read_by(cls: type, key: str) -> bool:
     return cls.__module__.startswith(OURS) and key in reads(cls).keys
 
 
-NETWORK = """`type` is the name of a network: `basicsr archs` lists all, and `basicsr archs NAME` tells the arguments of one,
-which are its keys. Those of HAT (`type: HAT`), all of them arguments of the official constructor but the three
+NETWORK = """`type` is the name of a network: `basicsr archs` lists all, and `basicsr archs NAME` tells the arguments of
+one, which are its keys. Those of HAT (`type: HAT`), all of them arguments of the official constructor but the three
 `use_…` switches of the ablations, which are this project's (0.1.0):
 """
 OF_PYTHON = {"norm_layer"}

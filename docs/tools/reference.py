@@ -1,4 +1,4 @@
-"""Writes the pages of the reference: ``python docs/tools/reference.py``; with ``--check`` it says which are not current."""
+"""Writes the pages of the reference: ``python docs/tools/reference.py``; ``--check`` says which are not current."""
 
 from __future__ import annotations
 

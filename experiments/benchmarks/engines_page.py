@@ -13,6 +13,7 @@ from pathlib import Path
 import common
 from common import PEER, Result, show_size
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.files import write_file
@@ -34,7 +35,7 @@ Cell = Callable[[Result, str], str]
 
 
 def page_part(results: Sequence[Result], picture: str) -> str:
-    """Markdown: what was measured on each machine, when, and by what command; the picture; the tables."""
+    """Markdown: the picture and the tables of what was measured on one device, on what machine, and by what command."""
     machines = dict.fromkeys(common.describe(result["environment"]) for result in results)
     commands = dict.fromkeys(result["command"] for result in results)
     lines = [f"![how many times as fast as spandrel's network in PyTorch each engine is]({picture})", ""]
@@ -45,7 +46,7 @@ def page_part(results: Sequence[Result], picture: str) -> str:
     ):
         lines += [f"**{title}**", "", *table(results, cell), ""]
     lines += [f"Measured on: {machine}." for machine in machines]
-    lines += ["", "```", *commands, "python engines_page.py", "```", ""]
+    lines += ["", "```", *commands, "python engines_page.py", "```", "", ""]
     return "\n".join(lines)
 
 
@@ -79,27 +80,30 @@ def start(result: Result, name: str) -> str:
 
 def draw(results: Sequence[Result]) -> Figure:
     """A bar for each candidate in each setting: how many times as fast as the peer."""
-    names = [name for name in NAMES if any(name in result["seconds"] for result in results)]
-    figure = Figure((9, 1.1 + 0.24 * (len(names) + 1) * len(results)), layout="constrained")
+    colours = dict(zip(NAMES, COLOURS))
+    figure = Figure((9, 1.2 + 0.24 * sum(len(result["seconds"]) + 1 for result in results)), layout="constrained")
     axes = figure.subplots()
-    labels, places = [], []
-    for i, result in enumerate(results):
-        top = i * (len(names) + 1)
+    labels, places, place = [], [], 0
+    for result in results:
+        names = [name for name in NAMES if name in result["seconds"]]
         labels.append(f"{result['network']}, {show_size(result['size'])}, {result['precision']}")
-        places.append(top + (len(names) - 1) / 2)
-        for j, name in enumerate(names):
-            if name in result["seconds"]:
-                value = times_as_fast(result, name)
-                axes.barh(top + j, value, color=COLOURS[list(NAMES).index(name)], label="" if i else NAMES[name])
-                axes.text(value, top + j, f" {value:.2f}", va="center", fontsize=8)
+        places.append(place + (len(names) - 1) / 2)
+        for name in names:
+            value = times_as_fast(result, name)
+            axes.barh(place, value, color=colours[name])
+            axes.text(value, place, f" {value:.2f}", va="center", fontsize=8)
+            place += 1
+        place += 1
     axes.set_yticks(places, labels)
-    axes.invert_yaxis()
+    axes.set_ylim(place - 1.4, -0.6)
     axes.set_xlabel("times as fast as spandrel's network in PyTorch")
     axes.margins(x=0.08)
+    axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    handles = [axes.barh(0, 0, color=COLOURS[list(NAMES).index(name)]) for name in names]
-    words = [NAMES[name].replace("`", "") for name in names]
+    there = [name for name in NAMES if any(name in result["seconds"] for result in results)]
+    handles = [Patch(color=colours[name]) for name in there]
+    words = [NAMES[name].replace("`", "") for name in there]
     figure.legend(handles, words, loc="outside upper left", ncols=3, frameon=False)
     return figure
 
@@ -122,23 +126,28 @@ def read(files: Sequence[Path]) -> list[Result]:
 
 
 def main() -> None:
-    """Writes the picture beside the page, and the tables into it."""
+    """Writes a picture for each device beside the page, and the tables into it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, metavar="JSON", help="default: all engines_*.json here")
-    parser.add_argument("--page", type=Path, default=DOCS / "engines.md", metavar="FILE", help="default: docs/engines.md")
+    parser.add_argument(
+        "--page", type=Path, default=DOCS / "engines.md", metavar="FILE", help="default: docs/engines.md"
+    )
     args = parser.parse_args()
     try:
         results = read(args.files or sorted(HERE.glob("engines_*.json")))
         text = args.page.read_text(encoding="utf-8")
         if not SPOT.search(text):
             raise UserError(f"{args.page}: has no place for them, <!-- measured --> to <!-- /measured -->")
-        picture = args.page.with_suffix(".png")
-        buffer = io.BytesIO()
-        draw(results).savefig(buffer, dpi=130, format="png")
-        write_file(picture, buffer.getbuffer())
-        part = page_part(results, picture.name)
-        write_file(args.page, SPOT.sub(lambda spot: f"{spot[1]}{part}{spot[2]}", text).encode())
-        print(f"{args.page}, {picture}: {len(results)} results")
+        parts = "\n"
+        for device in dict.fromkeys(result["environment"]["device"] for result in results):
+            of_device = [result for result in results if result["environment"]["device"] == device]
+            picture = args.page.with_name(f"{args.page.stem}_{device}.png")
+            buffer = io.BytesIO()
+            draw(of_device).savefig(buffer, dpi=130, format="png")
+            write_file(picture, buffer.getbuffer())
+            parts += page_part(of_device, picture.name)
+        write_file(args.page, SPOT.sub(lambda spot: f"{spot[1]}{parts}{spot[2]}", text).encode())
+        print(f"{args.page}: {len(results)} results")
     except (UserError, OSError) as error:
         sys.exit(f"engines_page.py: {error}")
 

@@ -25,7 +25,23 @@ WORDS = {
 }
 """Verb and argument → the names that it takes, beside those of files."""
 FOLDERS = {"FOLDER", "SRC", "RUN"}
-NO_FILES = {"NAME", "N", "S", "X", "PX", "KEY", "TEXT", "URL", "ADDRESS", "0-1", "1-100", "HxW", "X,Y", "X,Y,W,H", "KEY=VALUE"}
+NO_FILES = {
+    "NAME",
+    "N",
+    "S",
+    "X",
+    "PX",
+    "KEY",
+    "TEXT",
+    "URL",
+    "ADDRESS",
+    "0-1",
+    "1-100",
+    "HxW",
+    "X,Y",
+    "X,Y,W,H",
+    "KEY=VALUE",
+}
 """What an argument may be called that is no file; a file is all else that is no choice."""
 PREAMBLE = {
     "bash": '{function}() {{ compgen -W "{words}" -- "$1"; compgen -f -- "$1"; }}\n',
@@ -84,4 +100,6 @@ def arguments(parser: argparse.ArgumentParser, verb: str = "") -> Iterator[tuple
 
 def takes_file(action: argparse.Action) -> bool:
     """Whether a word of an argument may be the name of a file."""
-    return action.nargs != 0 and action.choices is None and action.metavar is not None and action.metavar not in NO_FILES
+    return (
+        action.nargs != 0 and action.choices is None and action.metavar is not None and action.metavar not in NO_FILES
+    )

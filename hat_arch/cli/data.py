@@ -97,7 +97,9 @@ def _add_degrade(verbs: argparse._SubParsersAction) -> None:
     help = "bicubic, jpeg:40, jpeg:10-40, noise:25, noise:0-50, realesrgan, bsrgan, or photo, which is mild"
     parser.add_argument("--recipe", required=True, metavar="R", help=help)
     parser.add_argument("--scale", type=_at_least(1), required=True, help="GT side / LR side; 1 keeps the size")
-    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="another one, other images; default: 0")
+    parser.add_argument(
+        "--seed", type=_at_least(0), default=0, metavar="N", help="another one, other images; default: 0"
+    )
     help = "draw the first image after each step into this PNG file"
     parser.add_argument("--contact_sheet", type=Path, metavar="FILE", help=help)
 
