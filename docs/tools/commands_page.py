@@ -57,7 +57,7 @@ def section(parser: argparse.ArgumentParser, summary: str, level: int) -> str:
     what = " ".join((parser.description or f"{summary[:1].upper()}{summary[1:]}.").split())
     parts = [f"{'#' * level} `{parser.prog}`\n", f"{escaped(what % {'prog': parser.prog})}\n"]
     if (verbs := verbs_of(parser)) is None or not verbs.required:
-        parts.append(f"```\n{usage(parser)}\n```\n")
+        parts.append(f"```text\n{usage(parser)}\n```\n")
     listed = {group.title or "": "".join(map(line, filter(is_shown, group._group_actions))) for group in groups(parser)}
     unnamed = "".join(listed.pop(title, "") for title in UNNAMED)
     parts += [unnamed] if unnamed else []

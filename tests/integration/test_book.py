@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tiny import ROOT
 
 import hat_arch
@@ -74,6 +75,22 @@ def test_the_book_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
     assert list(
         (tmp_path / "site/repository").rglob("hat-light-x4/index.html")
     )  # a model's card, which a page links to
+
+
+def test_the_python_on_the_page_about_engines_runs(tmp_path, monkeypatch, capsys):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from hat_arch.inference import export
+    from hat_arch.inference.exported_file import Facts
+
+    monkeypatch.chdir(tmp_path)
+    network = hat_arch.HAT(depths=(1,), num_heads=(2,), embed_dim=12, squeeze_factor=4, window_size=4, upscale=4).eval()
+    list(export.export(network, Path("hat-light-x4.onnx"), Facts(scale=4, window=4)))
+    Image.new("RGB", (12, 8), "teal").save("photo.jpg")
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/engines.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, "docs/engines.md", "exec"), {})
+    assert Image.open("large.png").size == (48, 32)
+    assert '"scale": 4' in capsys.readouterr().out
 
 
 def test_the_reference_is_current():
@@ -148,6 +165,6 @@ def test_a_verb_in_the_command_reference():
     verb.add_argument("--secret", help=argparse.SUPPRESS)
     (text,) = commands_page.sections(parser, 1)
     assert text == (
-        "## `basicsr enlarge`\n\nMakes \\<b\\> larger.\n\n```\nbasicsr enlarge IMAGE [options]\n```\n\n"
+        "## `basicsr enlarge`\n\nMakes \\<b\\> larger.\n\n```text\nbasicsr enlarge IMAGE [options]\n```\n\n"
         "- `IMAGE`\n- `--scale 2|4`: by how much; default: 4\n"
     )
