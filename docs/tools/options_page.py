@@ -103,10 +103,11 @@ def docstrings() -> dict[tuple[str, str], str]:
     tree = ast.parse(Path(schema.__file__).read_text(encoding="utf-8"))
     found = {}
     for cls in tree.body:
-        for field, text in zip(cls.body, cls.body[1:]) if isinstance(cls, ast.ClassDef) else ():
+        if not isinstance(cls, ast.ClassDef):
+            continue
+        for field, text in zip(cls.body, cls.body[1:]):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(field.target, ast.Name):
-                assert isinstance(text.value, ast.Constant)
-                found[cls.name, field.target.id] = in_markdown(inspect.cleandoc(text.value.value))
+                found[cls.name, field.target.id] = in_markdown(ast.literal_eval(text.value))
     return found
 
 
