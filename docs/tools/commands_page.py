@@ -116,7 +116,7 @@ def line(action: argparse.Action) -> str:
 def examples(epilog: str) -> str:
     """The parser's last words; its examples, which stand there between semicolons, as a block."""
     parts = [part.strip() for part in epilog.split(";")]
-    if all(re.match(r"basicsr \w", part) for part in parts):
+    if all(re.match(r'(eval "\$\()?basicsr \w', part) for part in parts):
         return "```\n" + "\n".join(parts) + "\n```"
     return escaped(epilog)
 

@@ -43,8 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, upscale, serve, models, export, report, board, data, options, paper, info, bench, completion):
+    for module in (run, upscale, serve, models, export, report, board, data, options, paper, info, bench):
         module.add_parser(commands)
+    completion.add_parser(commands, parser)
     return parser
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 
 SHELLS = ("bash", "zsh", "fish")
 OPTION_FILES, MODELS = "option_files", "models"
@@ -52,29 +53,29 @@ PREAMBLE = {
 CALL = {"bash": "{function}", "zsh": "{function}", "fish": "({function})"}
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: argparse._SubParsersAction, whole: argparse.ArgumentParser) -> None:
+    """Adds the verb; ``whole`` is the parser of the whole command, whose words it is about."""
     parser = commands.add_parser(
         "completion",
         help="a script that lets Tab complete this command's words",
         description="Prints a script by which the shell completes verbs, options, their values, names of files, of "
         "models and of option files. For good: append it to ~/.bashrc (bash), or write it to a file _basicsr in a "
         "folder of $fpath (zsh), or to ~/.config/fish/completions/basicsr.fish.",
-        epilog='eval "$(basicsr completion bash)"; basicsr completion zsh > ~/.zfunc/_basicsr',
+        epilog='eval "$(basicsr completion bash)"',
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell that is to read it")
-    parser.set_defaults(run=run, needs_library=False)
+    parser.set_defaults(run=partial(run, whole), needs_library=False)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Prints the script."""
     import shtab
 
     from ..config import shipped_options
     from ..weights import named
-    from . import build_parser
 
     known = {OPTION_FILES: list(shipped_options.files()), MODELS: list(named.models())}
-    parser, preamble = build_parser(), ""
+    preamble = ""
     for name, words in known.items():
         preamble += PREAMBLE[args.shell].format(function=f"_basicsr_{name}", words=" ".join(words))
     calls = {name: CALL[args.shell].format(function=f"_basicsr_{name}") for name in known}
