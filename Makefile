@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 DEMO ?= train_HAT_demo_SRx4_finetune
 
-.PHONY: demo test install clean
+.PHONY: demo test docs install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/basicsr data demo
@@ -22,6 +22,11 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The book, in site/: open site/index.html, or read it while you write: .venv/bin/mkdocs serve
+docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/tools/reference.py
+	$(BIN)/mkdocs build --strict
 
 install: $(VENV)/.installed
 
@@ -38,5 +43,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --no-build-isolation -e '.[test]'
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) --no-build-isolation -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

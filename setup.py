@@ -15,6 +15,7 @@ class build_py_with_options(build_py):
             self.copy_file(str(file), str(target))
 
 
+BOOK = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6"]  # make docs; MkDocs 2 has neither plugins nor hooks
 WEB = ["starlette>=0.49.1", "uvicorn>=0.30"]  # basicsr serve, basicsr board
 
 setup(
@@ -50,17 +51,20 @@ setup(
         "pillow>=10.3",
         "safetensors>=0.4.3",
         "requests>=2.28",  # downloads of models; BasicSR needs it too
+        "shtab>=1.13",  # basicsr completion
     ],
     extras_require={
         "openvino": ["openvino>=2025.0"],  # engines beside PyTorch
         "onnx": ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.20"],  # and basicsr export
         "bench": ["spandrel>=0.4.2"],  # the peer that benchmarks run beside HAT
         "web": WEB,
+        "docs": BOOK,
         "video": ["av>=14"],  # basicsr upscale of videos
         "heic": ["pillow-heif>=0.18"],
         "paper": ["pyiqa>=0.1.10"],  # LPIPS and DISTS of the tables
         "test": [
             *WEB,
+            *BOOK,
             "pytest>=8",
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",

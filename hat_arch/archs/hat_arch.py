@@ -193,7 +193,8 @@ class HAT(nn.Module):
         mlp_ratio: width of the MLPs, in C.
         qkv_bias: whether the projections to queries, keys and values have a bias.
         qk_scale: factor on the products of queries and keys; ``head_dim ** -0.5`` if None.
-        drop_rate, attn_drop_rate: dropout on the features and on the attention weights.
+        drop_rate: dropout on the features.
+        attn_drop_rate: dropout on the attention weights.
         drop_path_rate: stochastic depth, growing linearly to this rate over the HABs.
         norm_layer: called with C, returns a normalisation over the last dimension.
         ape: adds a learned absolute position embedding; then images of ``img_size`` only.
@@ -206,7 +207,9 @@ class HAT(nn.Module):
             SwinIR-light, which leave a small network nearly all of its weights for the body; or empty, for restoration
             (denoising, JPEG artefacts): two convolutions, whose output is added to the image.
         resi_connection: the layer before a residual connection's sum, ``1conv`` or ``identity``.
-        use_cab, use_ocab, use_channel_attention: the paper's ablations; False leaves that part out.
+        use_cab: whether HABs have a CAB (the paper's ablations, as the next two).
+        use_ocab: whether RHAGs have an OCAB.
+        use_channel_attention: whether CABs end in channel attention.
 
     Raises:
         ValueError: an argument that makes no network; the message names it and what it may be.

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from ..utils import allocator
 from ..utils.errors import UserError
 from ..utils.files import FULL
-from . import bench, board, data, export, info, models, options, paper, report, run, serve, upscale
+from . import bench, board, completion, data, export, info, models, options, paper, report, run, serve, upscale
 from .parser import Parser
 
 USER_ERROR = 2
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (run, upscale, serve, models, export, report, board, data, options, paper, info, bench):
         module.add_parser(commands)
+    completion.add_parser(commands, parser)
     return parser
 
 

@@ -97,7 +97,9 @@ def _add_degrade(verbs: argparse._SubParsersAction) -> None:
     help = "bicubic, jpeg:40, jpeg:10-40, noise:25, noise:0-50, realesrgan, bsrgan, or photo, which is mild"
     parser.add_argument("--recipe", required=True, metavar="R", help=help)
     parser.add_argument("--scale", type=_at_least(1), required=True, help="GT side / LR side; 1 keeps the size")
-    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="another one, other images; 0")
+    parser.add_argument(
+        "--seed", type=_at_least(0), default=0, metavar="N", help="another one, other images; default: 0"
+    )
     help = "draw the first image after each step into this PNG file"
     parser.add_argument("--contact_sheet", type=Path, metavar="FILE", help=help)
 
@@ -105,8 +107,8 @@ def _add_degrade(verbs: argparse._SubParsersAction) -> None:
 def _add_check(verbs: argparse._SubParsersAction) -> None:
     parser = _add(verbs, "check", run_check)
     parser.epilog = (
-        "basicsr data check datasets/Set5/GTmod4   or   --gt A.lmdb --lq B.lmdb --scale 4   or   "
-        "-opt options/train_HAT_SRx4.yml"
+        "basicsr data check datasets/Set5/GTmod4; basicsr data check --gt A.lmdb --lq B.lmdb --scale 4; "
+        "basicsr data check -opt options/train_HAT_SRx4.yml"
     )
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="folder, or store (its name ends in .lmdb)")
     parser.add_argument("--gt", type=Path, help="ground truth of a paired set")

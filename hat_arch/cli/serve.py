@@ -31,7 +31,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_plugin_option(parser)
     add = parser.add_argument_group("limits").add_argument
     add("--max-mb", type=float, default=64, metavar="N", help="MiB of an upload; default: 64")
-    add("--max-pixels", type=int, default=64_000_000, metavar="N", help="of a picture and its result; 64,000,000")
+    add(
+        "--max-pixels",
+        type=int,
+        default=64_000_000,
+        metavar="N",
+        help="of a picture and its result; default: 64,000,000",
+    )
     add("--queue", type=int, default=32, metavar="N", help="pictures of all visitors that wait; default: 32")
     add("--disk", type=float, default=8, metavar="N", help="GiB for the pictures of all visitors; default: 8")
     add("--keep", type=float, default=60, metavar="N", help="minutes for which pictures are kept; default: 60")

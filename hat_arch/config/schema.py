@@ -60,6 +60,17 @@ HAT_MODEL_ONLY = {
     "logger": {"keep_last", "keep_best", "safetensors"},
 }
 """Keys that models read which say so in ``hat_sections``; those of ``val`` are arguments of `Upscaler`."""
+SINCE = {
+    "0.1.0": {
+        "": {"tile", "published"},
+        "datasets": {"use_channel_permutation", "use_shuffle", "recipe"},
+        **HAT_MODEL_ONLY,
+        "val": HAT_MODEL_ONLY["val"] | {"val_first"},
+        "wandb": {"entity"},
+        "tile": {"tile_size", "tile_pad"},
+    }
+}
+"""Version of this project → section → keys that are read from it on. All others are read by BasicSR itself."""
 ALWAYS = ("resume_state", "suffix")
 """Keys that BasicSR reads without asking if they are there."""
 
@@ -106,6 +117,7 @@ class Dataset(Section):
     meta_info_file: str | None = None
     """Text file that lists the images; all of the folder if absent."""
     io_backend: IoBackend = IoBackend(type="disk")
+    """How the images are stored."""
     gt_size: Positive | None = None
     """Side of the square patches cut from the ground truth for training."""
     use_hflip: bool | None = None
@@ -122,16 +134,24 @@ class Dataset(Section):
     recipe: str | dict[str, Any] | None = None
     """How DegradedImageDataset makes the LR: ``noise:25``, ``jpeg:10-40``, ``photo``, or ``type`` and options."""
     mean: list[float] | None = None
+    """What is subtracted from the images, for each channel, in 0…1; nothing by default."""
     std: list[float] | None = None
-    """For each channel, in 0…1: subtracted, and divided by."""
+    """What the images are divided by after that, for each channel; nothing by default."""
     batch_size_per_gpu: Positive | None = None
+    """Patches of a batch, for each GPU; needed in training."""
     num_worker_per_gpu: Count | None = None
+    """Processes that read images, for each GPU; needed in training. 0: the training itself reads them."""
     dataset_enlarge_ratio: Positive | None = None
     """How often an epoch goes through the data set."""
     prefetch_mode: Literal["cpu", "cuda"] | None = None
+    """``cpu``: a thread gets the next batches ready; ``cuda``: the next batch is copied to the GPU during a step.
+    Neither by default."""
     num_prefetch_queue: Positive | None = None
+    """Batches that ``prefetch_mode: cpu`` gets ready; 1 by default."""
     pin_memory: bool | None = None
+    """Whether batches lie in page-locked memory, from which the copy to a GPU is faster."""
     persistent_workers: bool | None = None
+    """Whether the processes that read images stay from one epoch to the next."""
 
 
 class PathOptions(Section):
@@ -230,6 +250,7 @@ class Logger(Section):
     use_tb_logger: bool = False
     """Whether to write TensorBoard logs to ``tb_logger/``."""
     wandb: Wandb | None = None
+    """Weights & Biases, beside TensorBoard."""
     keep_last: Positive | None = None
     """Number of checkpoints to keep, the newest ones; all if absent."""
     keep_best: list[str] | None = None
@@ -286,14 +307,17 @@ class Options(Section):
     datasets: dict[str, Dataset]
     """``train``, ``val``, ``val_2``, …; in test files ``test_1``, ``test_2``, …."""
     path: PathOptions = PathOptions()
+    """Weights to start from, and states to go on from."""
     num_gpu: Count | Literal["auto"] = "auto"
     """0 for the CPU; a process uses one GPU at most, and --gpus N starts N processes."""
     manual_seed: int | None = None
+    """Seed of weights, crops and order; by default one is drawn."""
     find_unused_parameters: bool | None = None
     """Whether several processes look for weights that a step does not use."""
     tile: Tile | None = None
     """The official HAT's tiles in validation and tests, in place of ``val: tile``."""
     val: Val | None = None
+    """Validation while training, and tests."""
     published: dict[str, dict[str, float]] | None = None
     """Data set → metric, as in ``val: metrics`` → what the network's authors print; beside ours in a test's table."""
 
@@ -304,8 +328,11 @@ class TestOptions(Options):
 
 class TrainOptions(Options):
     train: Train
+    """How the network is trained. Training files alone have this section and the two below."""
     logger: Logger = Logger()
+    """Logs and checkpoints."""
     dist_params: DistParams | None = None
+    """How several processes find each other."""
 
 
 PLAIN = {

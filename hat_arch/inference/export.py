@@ -124,13 +124,15 @@ def _difference(network: nn.Module, run: Callable[[Tensor], Tensor], image: Tens
 
 def store_in_half(model: onnx.ModelProto) -> None:
     """Stores the weights of a model that fp16 holds exactly in fp16; they are made fp32 before they are used."""
+    import numpy as np
     import onnx
     from onnx import numpy_helper
 
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        half = values.astype("float16")
+        with np.errstate(over="ignore"):  # such are not held exactly
+            half = values.astype("float16")
         if values.dtype == "float32" and values.size >= LARGE and (half == values).all():
             name = tensor.name
             tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))
