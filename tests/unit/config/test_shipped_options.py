@@ -45,7 +45,7 @@ def test_an_unknown_name_has_near_ones(capsys):
 def test_training_says_which_file_it_has_found(capsys):
     assert cli.main(["train", "-opt", "train_HAT_SRx4"]) == 2  # there are no data
     said = capsys.readouterr()
-    assert said.out == f"option file: {shipped_options.named(FILE)}\n" and "datasets/README.md" in said.err
+    assert said.out == f"option file: {shipped_options.named(FILE)}\n" and "docs/data.md" in said.err
     assert not any(Path.cwd().iterdir())
 
 
