@@ -162,6 +162,17 @@ def _flat(options: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", value
 
 
+def as_the_file_says(saved: dict[str, Any], scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
+    """A scheduler's saved state with the periods or milestones of the option file, which may have changed since.
+
+    Args:
+        saved: its state in a checkpoint; how far it is, and the learning rates that it began with, are taken from it.
+        scheduler: as it was made for this start.
+    """
+    settings = {key: value for key, value in scheduler.state_dict().items() if not key.startswith("_")}
+    return {**saved, **{key: value for key, value in settings.items() if key not in ("last_epoch", "base_lrs")}}
+
+
 def options_of(state: dict[str, Any]) -> dict[str, Any] | None:
     """The options that a state was written with; None for BasicSR's own."""
     return yaml.safe_load(state["options"]) or None if "options" in state else None
@@ -304,7 +315,8 @@ class SavingModel(SRModel):
         if there != wanted:
             what = f"has {there} optimizer{'s' if there > 1 else ''}, {self.opt['model_type']} has {wanted}"
             raise CheckpointError(f"{self.opt['path']['resume_state']}: {what}: one of them trains a discriminator")
-        super().resume_training(resume_state)
+        schedulers = [as_the_file_says(*both) for both in zip(resume_state["schedulers"], self.schedulers)]
+        super().resume_training({**resume_state, "schedulers": schedulers})
         self.saved = resume_state["iter"]
         if "random" not in resume_state:
             get_root_logger().warning(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
 from hat_arch.training import checkpoints
 from hat_arch.training.checkpoints import CheckpointError
@@ -253,3 +254,34 @@ def test_changed_options_are_shown_and_those_that_matter_are_fatal(key, value, f
 
 def test_unchanged_options_give_no_lines():
     assert checkpoints.changed_options(OPTIONS, copy.deepcopy(OPTIONS)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "schedule,before,now",
+    [
+        (CosineAnnealingRestartLR, {"periods": [4]}, {"periods": [10]}),
+        (MultiStepRestartLR, {"milestones": [9]}, {"milestones": [6, 8]}),
+    ],
+)
+def test_a_changed_schedule_holds_from_the_checkpoint_on(schedule, before, now):
+    """As `basicsr train --auto_resume` goes on with more iterations, or earlier milestones, than a run began with."""
+
+    def made(**settings):
+        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        return optimizer, schedule(optimizer, **settings)
+
+    def rates(optimizer, scheduler, steps):
+        for _ in range(steps):
+            optimizer.step()
+            scheduler.step()
+            yield optimizer.param_groups[0]["lr"]
+
+    first = made(**before)
+    list(rates(*first, 4))
+    resumed = made(**now)
+    resumed[0].load_state_dict(first[0].state_dict())
+    resumed[1].load_state_dict(checkpoints.as_the_file_says(first[1].state_dict(), resumed[1]))
+    after = list(rates(*resumed, 5))
+    assert after == pytest.approx(list(rates(*made(**now), 9))[4:])
+    unchanged = made(**before)[1]
+    assert checkpoints.as_the_file_says(first[1].state_dict(), unchanged) == first[1].state_dict()
