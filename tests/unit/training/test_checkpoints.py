@@ -256,18 +256,23 @@ def test_unchanged_options_give_no_lines():
     assert checkpoints.changed_options(OPTIONS, copy.deepcopy(OPTIONS)) == ([], [])
 
 
+FIRST = {"lr": 1.0, "weight_decay": 0.0}
+
+
 @pytest.mark.parametrize(
-    "schedule,before,now",
+    "schedule,before,now,optimizer_now",
     [
-        (CosineAnnealingRestartLR, {"periods": [4]}, {"periods": [10]}),
-        (MultiStepRestartLR, {"milestones": [9]}, {"milestones": [6, 8]}),
+        (CosineAnnealingRestartLR, {"periods": [4]}, {"periods": [10]}, FIRST),
+        (CosineAnnealingRestartLR, {"periods": [9]}, {"periods": [9]}, {"lr": 0.25, "weight_decay": 0.5}),
+        (MultiStepRestartLR, {"milestones": [9]}, {"milestones": [6, 8]}, FIRST),
+        (MultiStepRestartLR, {"milestones": [2, 9]}, {"milestones": [2, 9]}, {"lr": 0.25, "weight_decay": 0.5}),
     ],
 )
-def test_a_changed_schedule_holds_from_the_checkpoint_on(schedule, before, now):
-    """As `basicsr train --auto_resume` goes on with more iterations, or earlier milestones, than a run began with."""
+def test_a_changed_option_file_holds_from_the_checkpoint_on(schedule, before, now, optimizer_now):
+    """As `basicsr train --auto_resume` goes on with more iterations, or another rate, than a run began with."""
 
-    def made(**settings):
-        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    def made(settings, **options):
+        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], **options)
         return optimizer, schedule(optimizer, **settings)
 
     def rates(optimizer, scheduler, steps):
@@ -276,12 +281,15 @@ def test_a_changed_schedule_holds_from_the_checkpoint_on(schedule, before, now):
             scheduler.step()
             yield optimizer.param_groups[0]["lr"]
 
-    first = made(**before)
+    first = made(before, **FIRST)
     list(rates(*first, 4))
-    resumed = made(**now)
-    resumed[0].load_state_dict(first[0].state_dict())
-    resumed[1].load_state_dict(checkpoints.as_the_file_says(first[1].state_dict(), resumed[1]))
-    after = list(rates(*resumed, 5))
-    assert after == pytest.approx(list(rates(*made(**now), 9))[4:])
-    unchanged = made(**before)[1]
-    assert checkpoints.as_the_file_says(first[1].state_dict(), unchanged) == first[1].state_dict()
+    states = [copy.deepcopy(one.state_dict()) for one in first]
+    optimizer, scheduler = made(now, **optimizer_now)
+    settings = checkpoints.settings_of(optimizer)
+    optimizer.load_state_dict(states[0])
+    scheduler.load_state_dict(checkpoints.schedule_of_file(states[1], scheduler))
+    checkpoints.set_settings(optimizer, settings)
+    assert optimizer.param_groups[0]["weight_decay"] == optimizer_now["weight_decay"]
+    assert list(rates(optimizer, scheduler, 5)) == pytest.approx(list(rates(*made(now, **optimizer_now), 9))[4:])
+    unchanged = made(before, **FIRST)[1]
+    assert checkpoints.schedule_of_file(states[1], unchanged) == states[1]
