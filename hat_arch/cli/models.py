@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
     add = verbs.add_parser("add", help="take a downloaded file, recognised by its checksum, into the models")
     add.add_argument("file", type=Path, metavar="FILE")
-    add.add_argument("--name", metavar="NAME", help="if its checksum is not known")
+    add.add_argument("--name", metavar="NAME", help="which of the listed ones it is, if its checksum is not known")
     add.set_defaults(run=add_one)
 
     convert = verbs.add_parser("convert", help="write weights as .safetensors or .pth")
@@ -126,6 +126,9 @@ def add_one(args: argparse.Namespace) -> int:
     known = named.recognise(args.file)
     if known is None and args.name is None:
         raise UserError(f"{args.file}: its checksum is of no model that is known; say which it is: --name NAME")
+    if known is None and named.named(args.name) is None:
+        own = f"a model of your own is named by its file: --model {args.file}"
+        raise UserError(f"{args.file}: --name {args.name} is none of those that basicsr models lists; {own}")
     model = known or named.get(args.name)
     if args.name and (model is not named.get(args.name) or model.fits(named.sha256(args.file)) is False):
         raise UserError(f"{args.file}: is {known.name if known else f'not {args.name}: its checksum is another'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from ..utils.errors import UserError
@@ -17,8 +18,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.set_defaults(run=list_all, needs_library=False)
     verbs = parser.add_subparsers(metavar="VERB")
-    copy = verbs.add_parser("copy", help="copy one into the current folder")
+    copy = verbs.add_parser("copy", help="copy one, to change it")
     copy.add_argument("name", metavar="NAME", help="of the option file, with or without .yml")
+    help = "file to write; its name becomes the run's; default: the same name, in the current folder"
+    copy.add_argument("to", type=Path, nargs="?", metavar="FILE.yml", help=help)
     copy.add_argument("--force", action="store_true", help="overwrite a file of that name")
     copy.set_defaults(run=copy_one)
 
@@ -39,14 +42,19 @@ def list_all(args: argparse.Namespace) -> int:
 
 
 def copy_one(args: argparse.Namespace) -> int:
-    """Copies an option file into the current folder."""
+    """Copies an option file, by default into the current folder; under another name, that is the run's name too."""
     from ..config import shipped_options
     from ..utils.files import write_file
 
     source = shipped_options.named(args.name)
-    target = Path(source.name)
+    target = args.to or Path(source.name)
+    if target.suffix not in (".yml", ".yaml"):
+        raise UserError(f"{target}: an option file's name is to end in .yml")
     if target.exists() and not args.force:
         raise UserError(f"{target}: exists; --force overwrites it")
-    write_file(target, source.read_bytes())
+    text = source.read_bytes()
+    if args.to:
+        text = re.sub(rb"^name: .*$", b"name: " + target.stem.encode(), text, count=1, flags=re.MULTILINE)
+    write_file(target, text)
     print(target)
     return 0

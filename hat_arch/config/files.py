@@ -22,7 +22,7 @@ from .reading import Options
 from .source import reads
 
 DATA_REMEDY = (
-    "  how to prepare each data set: basicsr data prepare --help, and datasets/README.md in the repository; to train "
+    "  how to prepare each data set: basicsr data prepare --help, and docs/data.md in the repository; to train "
     "without any: basicsr data demo, and -opt train_HAT_demo_SRx4"
 )
 FOLDERS_ONLY = ("PairedImageDataset", "SingleImageDataset", "RealESRGANPairedDataset", "RealESRGANDataset")

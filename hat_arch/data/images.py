@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +18,16 @@ from PIL import Image as PillowImage
 from PIL import ImageFile, UnidentifiedImageError
 
 from ..utils.errors import UserError
+from .heif import add_heif, is_heif
 
 Image = NDArray[np.uint8]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
-UNREAD = {".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".exr", ".psd", ".dng", ".cr2", ".nef", ".arw"}
+UNREAD = {".gif", ".heic", ".heif", ".hif", ".avif", ".jp2", ".jxl", ".exr", ".psd", ".dng", ".cr2", ".nef", ".arw"}
 """Suffixes of images of other kinds: they are found too, so that each is named as one that cannot be used."""
 FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "PPM"}  # Pillow's names
+HEIF = "HEIF"
+NO_HEIF = "HEIC is read after pip install 'hat-arch[heic]'; or convert it to JPEG"
 PNG = b"\x89PNG\r\n\x1a\n"
 BITS_PER_SAMPLE = 258  # TIFF tag
 ORIENTATION = 0x0112  # EXIF tag
@@ -207,13 +211,13 @@ def check_png(data: bytes) -> None:
         place = end + 4
 
 
-def _header(image: PillowImage.Image, name: object) -> Header:
+def _header(image: PillowImage.Image, name: object, formats: Collection[str] = FORMATS) -> Header:
     """Size, channels and encoding of an opened image, as BasicSR will read it: upright.
 
     Raises:
         ImageError: it is of a format that is not read.
     """
-    if image.format not in FORMATS:
+    if image.format not in formats:
         raise ImageError(f"{name}: {image.format} is not read; convert it to PNG first")
     turned = image.format != "TIFF" and orientation(image) in TURNED  # Pillow turns TIFF itself
     height, width = image.size if turned else image.size[::-1]
@@ -242,15 +246,22 @@ def orientation(image: PillowImage.Image) -> int:
     return int(exif.get(ORIENTATION, 1))
 
 
-def peek(path: Path) -> Header:
+def peek(path: Path, heif: bool = False) -> Header:
     """What the first bytes of a file say of its image; the rest of it is not read.
+
+    Args:
+        path: the file.
+        heif: HEIC will do, as for `read`.
 
     Raises:
         ImageError: it cannot be read, is empty, or no image.
     """
+    allowed = FORMATS | {HEIF} if heif else FORMATS
+    if heif and is_heif(path) and not add_heif():
+        raise ImageError(f"{path}: {NO_HEIF}")
     try:
         with PillowImage.open(path) as image:
-            return _header(image, path)
+            return _header(image, path, allowed)
     except ImageError:
         raise
     except (FileNotFoundError, PermissionError) as error:
@@ -275,8 +286,24 @@ def decode(data: bytes, name: object) -> Image:
 
 
 def read(path: Path) -> Image:
-    """`decode` for a file."""
-    return decode(read_bytes(path), path)
+    """`decode` for a file; also for HEIC, in 8 bits, where pillow-heif is installed."""
+    data = read_bytes(path)
+    return decode(_png_of_heif(data, path) if is_heif(path) else data, path)
+
+
+def _png_of_heif(data: bytes, path: Path) -> bytes:
+    """The image of a HEIC file, as a PNG file. Data of another format, named as HEIC, are returned as they are."""
+    if not add_heif():
+        raise ImageError(f"{path}: {NO_HEIF}")
+    try:
+        with PillowImage.open(io.BytesIO(data)) as image:
+            if image.format != HEIF:
+                return data
+            png = io.BytesIO()
+            image.save(png, "PNG", compress_level=0, exif=b"")  # the plugin has turned the pixels upright
+            return png.getvalue()
+    except Exception as error:  # as in `verify`
+        raise ImageError(f"{path}: is damaged, or not an image ({error})") from error
 
 
 def encode(image: Image, suffix: str = ".png", level: int | None = None) -> bytes:

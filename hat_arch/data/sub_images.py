@@ -29,9 +29,13 @@ class SubImages:
         Raises:
             ImageError: the image, called ``name``, is smaller than a square.
         """
+        self.check(height, width, name)
+        return [(top, left) for top in self.starts(height) for left in self.starts(width)]
+
+    def check(self, height: int, width: int, name: object) -> None:
+        """Raises an `ImageError` for an image that is smaller than a square."""
         if min(height, width) < self.size:
             raise ImageError(f"{name}: is {height}x{width}, smaller than a sub-image of {self.size}")
-        return [(top, left) for top in self.starts(height) for left in self.starts(width)]
 
     def cut(self, image: Image) -> list[Image]:
         """The squares of an image, row by row: views. Raises `ImageError` as `corners`."""
@@ -67,7 +71,8 @@ def sub_image_names(sources: dict[Path, str], how: SubImages, multiple: int, bad
     taken: dict[str, Path] = {}
 
     def count(file: Path) -> int:
-        header = peek(file)
+        header = peek(file, heif=True)
+        how.check(header.height, header.width, file)
         height, width = (side - side % multiple for side in (header.height, header.width))
         return len(how.corners(height, width, file))
 

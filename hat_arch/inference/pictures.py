@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import io
 import warnings
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageCms, ImageOps, UnidentifiedImageError
 
+from ..data.heif import add_heif, is_heif
 from ..data.images import BITS_PER_SAMPLE, ORIENTATION, PNG, TURNED, ImageError, check_png, orientation, read_bytes
 from ..utils.errors import in_one_line
 from .metadata import Metadata, metadata_of
@@ -139,18 +139,9 @@ def _naming(name: object) -> Iterator[None]:
 
 
 def _missing_plugin(name: object) -> str:
-    if Path(str(name)).suffix.lower() in (".heic", ".heif", ".hif") and not importlib.util.find_spec("pillow_heif"):
+    if is_heif(Path(str(name))) and not add_heif():
         return " that can be read without a plugin: pip install pillow-heif"
     return ""
-
-
-@functools.cache
-def add_heif() -> None:
-    """Makes Pillow read HEIC, if the plugin for it is installed."""
-    if importlib.util.find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
 
 
 def _opened(file: Path | io.BytesIO) -> PillowImage.Image:

@@ -162,6 +162,34 @@ def _flat(options: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", value
 
 
+def schedule_of_file(saved: dict[str, Any], scheduler: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
+    """A scheduler's saved state with the periods or milestones of the option file, which may have changed since.
+
+    Args:
+        saved: its state in a checkpoint; how far it is is taken from it.
+        scheduler: as it was made for this start.
+    """
+    settings = {key: value for key, value in scheduler.state_dict().items() if not key.startswith("_")}
+    return {**saved, **settings, "last_epoch": saved["last_epoch"]}
+
+
+def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What an option file says of an optimizer: the settings of each group of its parameters."""
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+
+
+def set_settings(optimizer: torch.optim.Optimizer, settings: list[dict[str, Any]]) -> None:
+    """Gives an optimizer that comes out of a checkpoint the settings of the option file, which may have changed since.
+
+    Its learning rate stays where the schedule is: as far below the first one as it was.
+    """
+    for group, now in zip(optimizer.param_groups, settings, strict=True):
+        rate = group["lr"]
+        if now["initial_lr"] != group["initial_lr"]:
+            rate *= now["initial_lr"] / group["initial_lr"]
+        group.update({**now, "lr": rate})
+
+
 def options_of(state: dict[str, Any]) -> dict[str, Any] | None:
     """The options that a state was written with; None for BasicSR's own."""
     return yaml.safe_load(state["options"]) or None if "options" in state else None
@@ -304,7 +332,11 @@ class SavingModel(SRModel):
         if there != wanted:
             what = f"has {there} optimizer{'s' if there > 1 else ''}, {self.opt['model_type']} has {wanted}"
             raise CheckpointError(f"{self.opt['path']['resume_state']}: {what}: one of them trains a discriminator")
-        super().resume_training(resume_state)
+        settings = [settings_of(optimizer) for optimizer in self.optimizers]
+        schedulers = [schedule_of_file(*both) for both in zip(resume_state["schedulers"], self.schedulers)]
+        super().resume_training({**resume_state, "schedulers": schedulers})
+        for optimizer, of_file in zip(self.optimizers, settings):
+            set_settings(optimizer, of_file)
         self.saved = resume_state["iter"]
         if "random" not in resume_state:
             get_root_logger().warning(

@@ -30,11 +30,12 @@ def find(name: str) -> Path:
     Raises:
         UserError: there is none, or it is not of a run.
     """
-    folder = next((path for path in (Path(name), EXPERIMENTS / name) if path.is_dir()), None)
-    if folder is None:
+    folders = [path for path in (Path(name), EXPERIMENTS / name) if path.is_dir()]
+    if not folders:
         raise UserError(f"{name}: no such folder, and no run of that name in {EXPERIMENTS}/")
-    if is_run(folder):
-        return folder
+    if runs := [path for path in folders if is_run(path)]:
+        return runs[0]
+    folder = folders[0]
     inside = sorted(path.name for path in folder.iterdir() if path.is_dir() and is_run(path))
     hint = f"; it holds runs: basicsr board {folder}/*" if inside else " (no option file, no train_*.log)"
     raise UserError(f"{folder}: is no folder of a run{hint}")

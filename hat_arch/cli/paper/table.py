@@ -27,7 +27,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "papers' numbers beside ours. What is missing is named; without any weights there is the row of bicubic (or of "
         "the noisy or compressed input), without images the papers' side. Stop it at any time: the same command goes "
         "on from there. Exit code 1: something that is there cannot be used.",
-        epilog="basicsr paper table main --scale 4 --only HAT Set5 Set14   (experiments/paper/README.md has more)",
+        epilog="basicsr paper table main --scale 4 --only HAT Set5 Set14   (docs/paper.md has more)",
     )
     add = parser.add_argument
     add("name", metavar="NAME", help="main, window, ocab_cab, overlap, cab_weight, cab_size, channel_attention, "

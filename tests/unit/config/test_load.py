@@ -59,7 +59,7 @@ WRONG = [
     ("datasets.vall", {"name": "a", "type": "PairedImageDataset"}, "test_1"),
     ("datasets.train.dataroot_gt", "nowhere.lmdb", r"no LMDB store 'nowhere\.lmdb' \(looked in /"),
     ("datasets.train.dataroot_gt", "nowhere", r"\.lmdb"),
-    ("datasets.val.dataroot_lq", "/nowhere", r"'/nowhere'\n.*datasets/README\.md"),
+    ("datasets.val.dataroot_lq", "/nowhere", r"'/nowhere'\n.*docs/data\.md"),
     ("datasets.val.meta_info_file", "no.txt", r"'no\.txt'"),
     ("path.pretrain_network_g", "no.pth", r"'no\.pth'"),
     ("path.resume_state", "no.state", r"'no\.state'"),

@@ -45,7 +45,7 @@ def test_an_unknown_name_has_near_ones(capsys):
 def test_training_says_which_file_it_has_found(capsys):
     assert cli.main(["train", "-opt", "train_HAT_SRx4"]) == 2  # there are no data
     said = capsys.readouterr()
-    assert said.out == f"option file: {shipped_options.named(FILE)}\n" and "datasets/README.md" in said.err
+    assert said.out == f"option file: {shipped_options.named(FILE)}\n" and "docs/data.md" in said.err
     assert not any(Path.cwd().iterdir())
 
 
@@ -87,3 +87,12 @@ def test_copy_does_not_overwrite_unless_forced(capsys):
     assert Path(FILE).read_text() == "mine"
     assert cli.main(["options", "copy", FILE, "--force"]) == 0
     assert Path(FILE).read_bytes() == content
+
+
+def test_a_copy_of_another_name_is_another_run(capsys):
+    assert cli.main(["options", "copy", "train_HAT_SRx4", "mine.yml"]) == 0
+    assert capsys.readouterr().out == "mine.yml\n"
+    copied, original = reading.read(Path("mine.yml"))[0], reading.read(shipped_options.named(FILE))[0]
+    assert copied == {**original, "name": "mine"}
+    assert cli.main(["options", "copy", "train_HAT_SRx4", "mine"]) == 2
+    assert "mine: an option file's name is to end in .yml" in capsys.readouterr().err and not Path("mine").exists()

@@ -21,7 +21,7 @@ def test_demo_set_is_what_basicsr_reads(demo_data, tmp_path):
     roots = {"dataroot_gt": f"{stores}/train_GT.lmdb", "dataroot_lq": f"{stores}/train_LRx4.lmdb"}
     same = {"io_backend": {"type": "lmdb"}, "use_hflip": False, "use_rot": False}
     dataset = build_dataset({**options, **roots, **same})
-    assert len(dataset) == 147  # as datasets/README.md says
+    assert len(dataset) == 147  # as docs/data.md says
     for index in (0, len(dataset) // 2, len(dataset) - 1):
         sample = dataset[index]
         assert sample["gt"].shape == (3, 192, 192) and sample["lq"].shape == (3, 48, 48)

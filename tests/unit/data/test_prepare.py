@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 
 import cv2
@@ -137,6 +138,33 @@ def test_with_skip_bad_df2k_is_finished_without_bad_and_small_images(source, who
     assert sorted(line.split(": ")[0] for line in outcome.bad) == [f"{source}/broken.png", f"{source}/small.png"]
     assert_same_stores(tmp_path / "out", whole)
     assert df2k(source, tmp_path / "out", skip_bad=True).written == 0
+
+
+def test_heic_goes_into_the_store_as_an_image_that_basicsr_reads(source, tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    phone = np.random.default_rng(7).integers(0, 256, (48, 36, 3), np.uint8)
+    heif.from_pillow(Image.fromarray(phone)).save(
+        tmp_path / "src/IMG_0001.HEIC", quality=-1, chroma=444, matrix_coefficients=0
+    )
+    prepare.df2k(source, tmp_path / "out", (4,), HOW)
+    made = pixels(tmp_path / "out/DF2K_HR_sub.lmdb")
+    assert np.array_equal(made["IMG_0001_s001"], phone[:24, :24, ::-1])
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\0\0\0\x18ftypheic" + bytes(40)])
+def test_damaged_heic_and_heic_without_its_plugin_are_named(source, tmp_path, monkeypatch, content):
+    (tmp_path / "src/IMG_0001.HEIC").write_bytes(content)
+    for plugin, remedy in ((True, "IMG_0001.HEIC: "), (False, "IMG_0001.HEIC: .*pip install 'hat-arch.heic.'")):
+        if not plugin:
+            monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        made = prepare.df2k(source, tmp_path / f"out{plugin}", (4,), HOW)
+        assert len(made.bad) == 1 and re.search(remedy, made.bad[0])
+
+
+def test_a_photograph_that_is_too_small_is_named_with_its_own_size(source, tmp_path):
+    Image.fromarray(np.zeros((23, 31, 3), np.uint8)).save(tmp_path / "src/small.png")
+    (line,) = prepare.df2k(source, tmp_path / "out", (4,), HOW).bad
+    assert line.endswith("small.png: is 23x31, smaller than a sub-image of 24")
 
 
 def test_a_scale_can_be_added_later(source, whole, tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 
 from hat_arch.training import checkpoints
 from hat_arch.training.checkpoints import CheckpointError
@@ -253,3 +254,42 @@ def test_changed_options_are_shown_and_those_that_matter_are_fatal(key, value, f
 
 def test_unchanged_options_give_no_lines():
     assert checkpoints.changed_options(OPTIONS, copy.deepcopy(OPTIONS)) == ([], [])
+
+
+FIRST = {"lr": 1.0, "weight_decay": 0.0}
+
+
+@pytest.mark.parametrize(
+    "schedule,before,now,optimizer_now",
+    [
+        (CosineAnnealingRestartLR, {"periods": [4]}, {"periods": [10]}, FIRST),
+        (CosineAnnealingRestartLR, {"periods": [9]}, {"periods": [9]}, {"lr": 0.25, "weight_decay": 0.5}),
+        (MultiStepRestartLR, {"milestones": [9]}, {"milestones": [6, 8]}, FIRST),
+        (MultiStepRestartLR, {"milestones": [2, 9]}, {"milestones": [2, 9]}, {"lr": 0.25, "weight_decay": 0.5}),
+    ],
+)
+def test_a_changed_option_file_holds_from_the_checkpoint_on(schedule, before, now, optimizer_now):
+    """As `basicsr train --auto_resume` goes on with more iterations, or another rate, than a run began with."""
+
+    def made(settings, **options):
+        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], **options)
+        return optimizer, schedule(optimizer, **settings)
+
+    def rates(optimizer, scheduler, steps):
+        for _ in range(steps):
+            optimizer.step()
+            scheduler.step()
+            yield optimizer.param_groups[0]["lr"]
+
+    first = made(before, **FIRST)
+    list(rates(*first, 4))
+    states = [copy.deepcopy(one.state_dict()) for one in first]
+    optimizer, scheduler = made(now, **optimizer_now)
+    settings = checkpoints.settings_of(optimizer)
+    optimizer.load_state_dict(states[0])
+    scheduler.load_state_dict(checkpoints.schedule_of_file(states[1], scheduler))
+    checkpoints.set_settings(optimizer, settings)
+    assert optimizer.param_groups[0]["weight_decay"] == optimizer_now["weight_decay"]
+    assert list(rates(optimizer, scheduler, 5)) == pytest.approx(list(rates(*made(now, **optimizer_now), 9))[4:])
+    unchanged = made(before, **FIRST)[1]
+    assert checkpoints.schedule_of_file(states[1], unchanged) == states[1]

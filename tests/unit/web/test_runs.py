@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import yaml
@@ -120,6 +121,8 @@ def test_a_broken_option_file_stops_nothing(run, content):
 
 def test_runs_are_found_by_path_and_name(run):
     assert find("one").samefile(find("experiments/one"))
+    Path("one").mkdir()  # of pictures, say
+    assert find("one").samefile("experiments/one")
     for name, word in (
         ("nothing", "no such folder"),
         ("experiments", "basicsr board experiments/*"),
