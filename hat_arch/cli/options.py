@@ -77,6 +77,6 @@ def convert_one(args: argparse.Namespace) -> int:
         raise UserError(f"{target}: exists; " + ("--force overwrites it" if not args.force else "it is FILE itself"))
     made = convert.convert(source)
     write_file(target, made.text.encode())
-    print("\n".join(made.said or [f"{source}: is {made.program}, and runs as it is; nothing had to change"]))
+    print("\n".join(made.said or [f"{source}: is of {made.program}, and runs as it is; nothing had to change"]))
     print(target)
     return 0

@@ -45,7 +45,6 @@ BASIC = [
     words("options convert w.pth", "w.pth", "not a text file"),
     words("options convert train.yml -o train.yml", "train.yml", "exists"),
     words("options convert train.yml -o train.yml --force", "train.yml", "FILE itself"),
-    words("options convert train.yml -o gone/x.yml", "gone"),
     words("options convert it.yml", "it.yml", "no keys", files={"it.yml": "- a\n"}),
     words("options convert it.yml", "it.yml", "not an option file", files={"it.yml": "services: {web: {image: x}}\n"}),
     words("options convert it.yml", "it.yml:1", "tag", files={"it.yml": "name: !!python/name:os.system x\n"}),
