@@ -81,6 +81,8 @@ def parse(file: Path, text: str) -> tuple[Options, yaml.MappingNode]:
         problem = error.problem or "cannot be read"
         if "could not determine a constructor" in problem:
             problem = f"a tag that could run code is refused ({problem.rsplit(' ', 1)[-1]})"
+        elif "unknown escape character" in problem:
+            problem += "; write the path with /, or in single quotes"
         raise ConfigError(f"{file}{f':{mark.line + 1}' if mark else ''}: {problem}") from None
     except RecursionError:
         raise ConfigError(f"{file}: not an option file; it is nested too deeply") from None
