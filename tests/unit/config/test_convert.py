@@ -12,7 +12,7 @@ import yaml
 from tiny import ROOT
 
 from hat_arch import cli, config
-from hat_arch.config import foreign, reading
+from hat_arch.config import reading
 from hat_arch.config.convert import convert
 from hat_arch.config.edits import Edits
 from hat_arch.training.dry_run import dry_run
@@ -189,7 +189,3 @@ def test_edits_in_flow_sections_and_of_repeated_keys(tmp_path):
     edits.remove(("a",))
     with pytest.raises(config.ConfigError, match="by & and"):
         edits.text()
-
-
-def test_every_program_that_is_told_has_a_way(write_options):
-    assert set(foreign.CONVERTIBLE) < set(foreign.MARKS)
