@@ -40,18 +40,30 @@ OFF: tuple[object, ...] = (None, False, 0, 0.0, "", "off", [], {})
 WORKERS = 4
 
 
+def _section(file: Path, key: Key, value: Any) -> Options:
+    """A value that must be a section."""
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: {'.'.join(key)}: should be a section, is {value!r}")
+    return value
+
+
 class _Taker:
     """A section of which keys are taken; those that are left are named."""
 
     def __init__(self, file: Path, key: Key, section: Any, say: Say) -> None:
-        if not isinstance(section, dict):
-            raise UserError(f"{file}: {'.'.join(key)}: should be a section, is {section!r}")
-        self.file, self.key, self.left, self.say = file, key, dict(section), say
+        self.file, self.key, self.left, self.say = file, key, dict(_section(file, key, section)), say
 
     def take(self, *names: str, default: Any = None) -> Any:
         """The value of the first of these names that is there, and not empty."""
         values = [self.left.pop(name) for name in names if name in self.left]
         return next((value for value in values if value is not None), default)
+
+    def number(self, *names: str, default: Any = None) -> Any:
+        """As `take`, of numbers alone."""
+        value = self.take(*names, default=default)
+        if value is not default and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise UserError(f"{self.file}: {'.'.join((*self.key, names[0]))}: should be a number, is {value!r}")
+        return value
 
     def section(self, name: str) -> _Taker:
         value = self.take(name, default={})
@@ -62,8 +74,8 @@ class _Taker:
         wanted = [name for name in self.left if name in set(names)]
         return {name: value for name in wanted if (value := self.take(name)) is not None}
 
-    def needed(self, *names: str) -> Any:
-        value = self.take(*names)
+    def needed(self, *names: str, number: bool = False) -> Any:
+        value = self.number(*names) if number else self.take(*names)
         if value is None:
             raise UserError(f"{self.file}: {'.'.join((*self.key, names[0]))}: is missing")
         return value
@@ -90,7 +102,7 @@ class _Conversion:
     def __init__(self, file: Path, content: Options, program: str, say: Say) -> None:
         self.file, self.program, self.say = file, program, say
         self.top = _Taker(file, (), content, say)
-        self.scale: int = self.top.needed("scale")
+        self.scale: int = self.top.needed("scale", number=True)
         self.losses: dict[str, Options] = {}
 
     def run(self, is_train: bool) -> Options:
@@ -102,9 +114,12 @@ class _Conversion:
         recipe, self.losses = (self._recipe(train), _losses(train)) if is_train else ({}, {})
         datasets, parts = self._datasets(is_train, degrades)
         discriminator = self._discriminator(top.take("network_d"), train) if is_train else {}
-        if degrades:
+        if is_train and "train" not in datasets:
+            raise UserError(f"{self.file}: datasets.train: is missing")
+        if degrades and is_train:
             opt |= self._degradation(datasets["train"], bool(discriminator))
-        kind = ("Real" if degrades else "") + "HAT" + ("GAN" if discriminator else "MSE" if degrades else "")
+        real = degrades and is_train
+        kind = ("Real" if real else "") + "HAT" + ("GAN" if discriminator else "MSE" if real else "")
         opt["model_type"] = f"{kind}Model"
         opt |= {"datasets": datasets, "network_g": self._network(top.needed("network_g")), **discriminator}
         opt["path"] = self._path(bool(discriminator))
@@ -186,12 +201,12 @@ class _Conversion:
 
     def _loader(self, data: _Taker, made: Options) -> int:
         """Patches and batches of the training data; returns the number of parts of a batch."""
-        small, parts = data.take("patch_size", "lq_size"), data.take("accumulate", "accum_iter", default=1)
-        made["gt_size"] = small * self.scale if small else data.needed("gt_size")
+        small, parts = data.number("patch_size", "lq_size"), data.number("accumulate", "accum_iter", default=1)
+        made["gt_size"] = small * self.scale if small else data.needed("gt_size", number=True)
         made |= {name: bool(data.take(name, default=True)) for name in ("use_hflip", "use_rot")}
         if made["type"] == DATASETS["otf"]:
             self.top.left["gt_size"] = made.pop("gt_size")
-        made["batch_size_per_gpu"] = data.needed("batch_size", "batch_size_per_gpu") * parts
+        made["batch_size_per_gpu"] = data.needed("batch_size", "batch_size_per_gpu", number=True) * parts
         if parts > 1:
             what = f"{parts}: batches of {made['batch_size_per_gpu']}, in {parts} parts; an iteration here is an update"
             self.say((*data.key, "accumulate"), what)
@@ -208,18 +223,18 @@ class _Conversion:
         given.name_rest()
         train |= {name: value for name, value in options.items() if name in OF_DATASET}
         for name in ("blur_kernel_size", "blur_kernel_size2"):
-            if (size := train.get(name)) and size % 2 == 0:
+            if isinstance(size := train.get(name), int) and size % 2 == 0:
                 self.say(("datasets", "train", name), f"{size} left out, so 21; kernels have odd sides here")
                 del train[name]
-        batch = train["batch_size_per_gpu"]
-        pairs = int(self.top.take("queue_size", default=180)) // batch * batch
+        batch = max(int(train["batch_size_per_gpu"]), 1)
+        pairs = int(self.top.number("queue_size", default=180)) // batch * batch
         top = {name: value for name, value in options.items() if name not in OF_DATASET}
         names = ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm") if has_discriminator else ("gt_usm",)
         usm = {name: bool(self.top.take(name, default=False)) for name in names}
         return {**usm, **top, "gt_size": self.top.take("gt_size"), "queue_size": pairs}
 
     def _network(self, section: Options) -> Options:
-        network = dict(section)
+        network = dict(_section(self.file, ("network_g",), section))
         kind = str(network.pop("type", None))
         network.pop("upscale", None), network.pop("scale", None)
         if kind.lower() in HATS:
@@ -237,7 +252,7 @@ class _Conversion:
     def _discriminator(self, section: Options | None, train: _Taker) -> Options:
         """``network_d``, if it is here and its loss and optimizer are; else all three are left out."""
         gan = self.losses.get("gan_opt")
-        kind = str((section or {}).get("type"))
+        kind = str(_section(self.file, ("network_d",), section or {}).get("type"))
         name = DISCRIMINATORS.get(kind.lower(), kind if kind in ARCH_REGISTRY else None)
         if section is None or gan is None or name is None or str(gan.get("gan_type", "vanilla")) not in GAN:
             train.take("optim_d")
@@ -260,11 +275,11 @@ class _Conversion:
         return {"pretrain_network_g": None, **made}
 
     def _train(self, train: _Taker, recipe: Options, logger: _Taker, parts: int) -> Options:
-        total = train.take("total_iter") or logger.take("total_iter") or self.top.take("total_iter")
+        total = train.number("total_iter") or logger.number("total_iter") or self.top.number("total_iter")
         if total is None:
             raise UserError(f"{self.file}: train.total_iter: is missing")
         logger.take("total_iter")
-        decay = train.take("ema", "ema_decay")
+        decay = train.number("ema", "ema_decay")
         made: Options = {"ema_decay": decay if decay and decay > 0 else 0.0, **recipe}
         if parts > 1:
             made["accumulate"] = parts
@@ -288,7 +303,7 @@ class _Conversion:
         return made
 
     def _scheduler(self, given: Options | None, total: int) -> Options:
-        kind = str((given or {}).get("type")).lower()
+        kind = str(_section(self.file, ("train", "scheduler"), given or {}).get("type")).lower()
         if given and kind in ("cosineannealing", "cosineannealinglr"):
             lowest = {"eta_min": given.get("eta_min", 0)}
             return {"type": "CosineAnnealingRestartLR", "periods": [given.get("T_max", total)], **lowest}
@@ -330,7 +345,7 @@ class _Conversion:
                 self.say(("val",), "left out, with its data; it is off there, or has no data")
             return {}
         made: Options = {"save_img": bool(val.take("save_img", default=True)), **val.all(["val_freq"])}
-        if (tile := val.take("tile", "tile_size", default=-1)) > 0:
+        if (tile := val.number("tile", "tile_size", default=-1)) > 0:
             made["tile"] = tile
             made |= val.all(["tile_overlap"])
         val.take("tile_overlap")
@@ -344,7 +359,7 @@ class _Conversion:
     def _metrics(self, metrics: _Taker) -> Options:
         kept = {}
         for name in list(metrics.left):
-            section = metrics.take(name) or {}
+            section = _section(self.file, (*metrics.key, name), metrics.take(name) or {})
             if str(section.get("type")) in METRIC_REGISTRY:
                 kept[name] = {"crop_border": self.scale, **section}
             else:
@@ -361,8 +376,10 @@ def _registered(kind: str) -> str | None:
 def _losses(train: _Taker) -> dict[str, Options]:
     """Key → loss, of a section with one key each or a list; those of weight 0 are off."""
     listed = train.take("losses") or []
+    if not isinstance(listed, list):
+        raise UserError(f"{train.file}: train.losses: should be a list, is {listed!r}")
     for number, loss in enumerate(listed):
-        kind = str(loss.get("type")).lower()
+        kind = str(_section(train.file, ("train", "losses", str(number)), loss).get("type")).lower()
         train.left["gan_opt" if kind.startswith("gan") else f"losses.{number}"] = loss
     names = [name for name, value in train.left.items() if isinstance(value, dict) and not name.startswith("optim_")]
     names = [name for name in names if name != "scheduler"]

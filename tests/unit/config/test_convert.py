@@ -189,3 +189,25 @@ def test_edits_in_flow_sections_and_of_repeated_keys(tmp_path):
     edits.remove(("a",))
     with pytest.raises(config.ConfigError, match="by & and"):
         edits.text()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("trainner.yml", "scale", "x"),
+        ("trainner.yml", "network_g", [1]),
+        ("trainner.yml", "train.losses", 3),
+        ("trainner.yml", "val.metrics.psnr", True),
+        ("neosr_otf.yml", "datasets.train.batch_size", {}),
+        ("neosr_otf.yml", "train.scheduler", "cosine"),
+        ("neosr_otf.yml", "datasets.train", None),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_named(name, key, value, write_options):
+    opt = at = yaml.safe_load((FILES / name).read_text())
+    *sections, last = key.split(".")
+    for section in sections:
+        at = at[section]
+    at[last] = value
+    with pytest.raises(UserError, match=rf"tiny\.yml: {key}\b.*: (should be a|is missing)"):
+        convert(write_options(opt))
