@@ -38,6 +38,7 @@ setup(
         "numpy>=1.24",
         "opencv-python>=4.8",
         "pyyaml>=6",
+        'tomli>=2; python_version < "3.11"',  # option files of neosr
         "lmdb>=1.4",
         "scipy>=1.10,<2",
         "scikit-image>=0.21",  # the photographs of the demo data set

@@ -1,4 +1,4 @@
-"""``basicsr options``: the option files that come with the package."""
+"""``basicsr options``: the option files that come with the package, and those of other programs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 from ..utils.errors import UserError
+from .parser import add_plugin_option
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "options",
-        help="list the option files that come with it, or copy one",
+        help="list the option files that come with it, copy one, or convert another program's",
         description="Lists the option files that come with hat_arch by what they are for. train and test find them by "
         "name: basicsr train -opt train_HAT_SRx4. To change one, copy it and edit the copy.",
     )
@@ -24,6 +25,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     copy.add_argument("to", type=Path, nargs="?", metavar="FILE.yml", help=help)
     copy.add_argument("--force", action="store_true", help="overwrite a file of that name")
     copy.set_defaults(run=copy_one)
+    convert = verbs.add_parser(
+        "convert",
+        help="make one of another program's",
+        description="Makes an option file of this project of one of the official HAT, BasicSR, Real-ESRGAN, neosr or "
+        "traiNNer-redux, and checks it. Each change is said in a line; what has no counterpart is named, or refused.",
+    )
+    convert.add_argument("file", metavar="FILE", type=Path, help="option file, .yml or .toml")
+    convert.add_argument(
+        "-o", "--out", metavar="OUT", type=Path, help="file to write; by default FILE_converted.yml here"
+    )
+    convert.add_argument("--force", action="store_true", help="overwrite a file of that name")
+    add_plugin_option(convert)
+    convert.set_defaults(run=convert_one, needs_library=True)
 
 
 def list_all(args: argparse.Namespace) -> int:
@@ -56,5 +70,21 @@ def copy_one(args: argparse.Namespace) -> int:
     if args.to:
         text = re.sub(rb"^name: .*$", b"name: " + target.stem.encode(), text, count=1, flags=re.MULTILINE)
     write_file(target, text)
+    print(target)
+    return 0
+
+
+def convert_one(args: argparse.Namespace) -> int:
+    """Writes another program's option file as this project's, and says what has changed."""
+    from ..config import convert
+    from ..utils.files import from_home, write_file
+
+    source = from_home(args.file)
+    target = from_home(args.out or f"{source.stem}_converted.yml")
+    if target.exists() and (not args.force or (source.exists() and target.samefile(source))):
+        raise UserError(f"{target}: exists; " + ("--force overwrites it" if not args.force else "it is FILE itself"))
+    made = convert.convert(source)
+    write_file(target, made.text.encode())
+    print("\n".join(made.said or [f"{source}: is of {made.program}, and runs as it is; nothing had to change"]))
     print(target)
     return 0

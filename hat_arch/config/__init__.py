@@ -36,7 +36,7 @@ def load(
     Raises:
         ConfigError: something in it cannot work; lines of file, line, key and remedy.
     """
-    from . import files, keys, reading, schema, shipped_options, trials, values
+    from . import reading, shipped_options
 
     file = shipped_options.find(file)
     raw, lines = reading.read(file)
@@ -45,6 +45,22 @@ def load(
     if change is not None:
         change(raw)
     problems = Problems(file, lines, absent)
+    opt = check(raw, is_train, problems, build_networks)
+    if build_networks:
+        problems.say_notes()
+    return opt
+
+
+def check(
+    raw: dict[str, Any], is_train: bool, problems: Problems, build_networks: bool = True, here: bool = True
+) -> dict[str, Any]:
+    """Checks the content of an option file: see `load`. ``here``: for this machine too, and what is installed on it.
+
+    Raises:
+        ConfigError: something in it cannot work.
+    """
+    from . import files, keys, schema, trials, values
+
     values.check_finite(raw, problems)
     problems.raise_if_any()
     model = schema.TrainOptions if is_train else schema.TestOptions
@@ -55,6 +71,8 @@ def load(
     keys.check_keys(opt, model, problems)
     keys.check_needed(opt, problems)
     keys.check_effect(opt, problems)
+    if here:
+        keys.check_here(opt, problems)
     files.check_datasets(opt, is_train, problems)
     files.find_models(opt, problems)
     problems.raise_if_any()
@@ -62,7 +80,6 @@ def load(
         trials.check_recipe(opt, problems)
         files.check_networks(opt, problems)
         problems.raise_if_any()
-        problems.say_notes()
     return opt
 
 

@@ -35,6 +35,9 @@ RENAMED = {
     "pretrain_model_d": "pretrain_network_d",
     "strict_load": "strict_load_g",
     "use_flip": "use_hflip",
+    "num_worker": "num_worker_per_gpu",
+    "batch_size": "batch_size_per_gpu",
+    "niter": "total_iter",
     "gpu_ids": "num_gpu",
     "artifacts_opt": "ldl_opt",
     "fix_iter": "fix_flow",
@@ -216,8 +219,7 @@ def check_needed(opt: Options, problems: Problems) -> None:
 
 
 def check_effect(opt: Options, problems: Problems) -> None:
-    """Settings must have an effect with this model, these data sets and packages, and on this machine."""
-    _settle_num_gpu(opt, problems)
+    """Settings must have an effect with this model and these data sets."""
     known = _sections(registered(MODEL_REGISTRY, opt["model_type"]))
     for section in schema.HAT_MODEL_ONLY.keys() - known:
         for name in sorted(schema.HAT_MODEL_ONLY[section] & (opt.get(section) or {}).keys()):
@@ -227,20 +229,25 @@ def check_effect(opt: Options, problems: Problems) -> None:
         problems.note(("tile",), f"{opt['model_type']} does not read it")
     elif "tile" in opt and (opt.get("val") or {}).get("tile") is not None:
         problems.add(("tile",), "val.tile is there too; keep one of them")
-    if not extras.installed(engine := (opt.get("val") or {}).get("engine") or "torch"):
-        problems.add(("val", "engine"), f"is not installed: {extras.remedy(engine)}")
     logger = opt.get("logger") or {}
-    if (logger.get("wandb") or {}).get("project"):
-        if not logger.get("use_tb_logger"):
-            problems.add(("logger", "wandb"), "copies TensorBoard's log: set use_tb_logger: true too")
-        if "wandb" not in sys.modules and importlib.util.find_spec("wandb") is None:
-            problems.add(("logger", "wandb"), "needs a package: pip install wandb")
+    if (logger.get("wandb") or {}).get("project") and not logger.get("use_tb_logger"):
+        problems.add(("logger", "wandb"), "copies TensorBoard's log: set use_tb_logger: true too")
     validated = [dataset["name"] for name, dataset in opt["datasets"].items() if name.split("_")[0] == "val"]
     metrics = (opt.get("val") or {}).get("metrics") or {}
     measured = sorted(f"{dataset}/{metric}" for dataset in validated for metric in metrics)
     for name in sorted(set(logger.get("keep_best") or ()) - set(measured)):
         listed = ", ".join(measured) or "none is validated"
         problems.add(("logger", "keep_best"), f"no validation measures '{name}'; there are: {listed}")
+
+
+def check_here(opt: Options, problems: Problems) -> None:
+    """Settings must have an effect on this machine, with the packages that are installed."""
+    _settle_num_gpu(opt, problems)
+    if not extras.installed(engine := (opt.get("val") or {}).get("engine") or "torch"):
+        problems.add(("val", "engine"), f"is not installed: {extras.remedy(engine)}")
+    wandb = ((opt.get("logger") or {}).get("wandb") or {}).get("project")
+    if wandb and "wandb" not in sys.modules and importlib.util.find_spec("wandb") is None:
+        problems.add(("logger", "wandb"), "needs a package: pip install wandb")
 
 
 def _sections(model: type) -> Set[str]:

@@ -35,7 +35,7 @@ class Problems:
         self.lines = lines
         self.absent = absent
         self.found: list[str] = []
-        self.notes: list[str] = []
+        self.notes: list[tuple[Key, str]] = []
         """Keys without effect, and why."""
         self.remedy: str | None = None
 
@@ -60,12 +60,13 @@ class Problems:
 
     def note(self, key: Key, reason: str) -> None:
         """Notes a key that other programs' option files have, and that has no effect here."""
-        self.notes.append(f"{'.'.join(key)} ({reason})")
+        self.notes.append((key, reason))
 
     def say_notes(self) -> None:
         """Says on standard error, in a line, which keys have no effect."""
         if self.notes:
-            print(f"{self.file}: without effect: {', '.join(self.notes)}", file=sys.stderr)
+            said = ", ".join(f"{'.'.join(key)} ({reason})" for key, reason in self.notes)
+            print(f"{self.file}: without effect: {said}", file=sys.stderr)
 
     def raise_if_any(self) -> None:
         """Raises `ConfigError` if there are problems: the first two, how many more, and the remedy."""

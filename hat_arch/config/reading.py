@@ -41,12 +41,34 @@ def read(file: Path) -> tuple[Options, dict[Key, int]]:
     Raises:
         ConfigError: no such file, or no YAML file of keys.
     """
+    text = text_of(file)
+    if foreign.is_toml(file, text):
+        raise foreign.refusal(file, foreign.NEOSR)
+    content, node = parse(file, text)
+    if program := foreign.program_of(content):
+        raise foreign.refusal(file, program)
+    return content, lines(node)
+
+
+def text_of(file: Path) -> str:
+    """The text of an option file, of the user's or the package's.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
     try:
-        text = shipped_options.find(file).read_text(encoding="utf-8")
+        return shipped_options.find(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not a text file"
         raise ConfigError(f"{file}: {reason}") from None
-    foreign.refuse_toml(file, text)
+
+
+def parse(file: Path, text: str) -> tuple[Options, yaml.MappingNode]:
+    """The content of a YAML text, unchecked, and its nodes, which know their places in the text.
+
+    Raises:
+        ConfigError: it is no YAML of keys.
+    """
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -59,13 +81,19 @@ def read(file: Path) -> tuple[Options, dict[Key, int]]:
         problem = error.problem or "cannot be read"
         if "could not determine a constructor" in problem:
             problem = f"a tag that could run code is refused ({problem.rsplit(' ', 1)[-1]})"
+        elif "unknown escape character" in problem:
+            problem += "; write the path with /, or in single quotes"
         raise ConfigError(f"{file}{f':{mark.line + 1}' if mark else ''}: {problem}") from None
     except RecursionError:
         raise ConfigError(f"{file}: not an option file; it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
-    foreign.refuse(file, content)
-    return content, dict(_lines(node, ()))
+    return content, node
+
+
+def lines(node: yaml.Node) -> dict[Key, int]:
+    """The line of each key, from 1."""
+    return dict(_lines(node, ()))
 
 
 def _require_bounded(file: Path, node: yaml.Node) -> None:

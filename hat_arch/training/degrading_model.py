@@ -50,7 +50,7 @@ class DegradingModel(HATModel):
         data, size, queue = opt["datasets"].get("train", {}), opt.get("gt_size"), opt.get("queue_size", POOL)
         if not opt.get("high_order_degradation", True):
             return
-        batch = data.get("batch_size_per_gpu", 1)
+        batch = data.get("batch_size_per_gpu") or 1
         if not isinstance(queue, int) or queue < 0 or queue % batch:
             yield ("queue_size",), f"{queue} is not a multiple of batch_size_per_gpu {batch}"
         try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .case import Case
+from .case import GONE, Case
 from .data import RUN
+
+FOREIGN = "name: it\nscale: 4\nuse_compile: true\nnetwork_g: {type: omnisr}\ndatasets: {}\n"
 
 
 def words(args: str, *says: str, **more: Any) -> Case:
@@ -38,6 +40,21 @@ BASIC = [
         "train_HAT_demo_SRx4.yml",
         files={"train_HAT_demo_SRx4.yml/x": "mine"},
     ),
+    words("options convert gone.yml", "gone.yml", "No such file"),
+    words("options convert d", "d", "Is a directory"),
+    words("options convert w.pth", "w.pth", "not a text file"),
+    words("options convert train.yml -o train.yml", "train.yml", "exists"),
+    words("options convert train.yml -o train.yml --force", "train.yml", "FILE itself"),
+    words("options convert it.yml", "it.yml", "no keys", files={"it.yml": "- a\n"}),
+    words("options convert it.yml", "it.yml", "not an option file", files={"it.yml": "services: {web: {image: x}}\n"}),
+    words("options convert it.yml", "it.yml:1", "tag", files={"it.yml": "name: !!python/name:os.system x\n"}),
+    words("options convert it.toml", "it.toml", "line 1", files={"it.toml": "name = \n"}),
+    words("options convert it.yml", "it.yml", "KAIR", "options copy", files={"it.yml": "task: sr\nnetG: {}\n"}),
+    words(
+        "options convert it.yml", "it.yml:", "train.total_iters", yml={"train.total_iters": 4, "train.total_iter": GONE}
+    ),
+    words("options convert it.yml", "it.yml:", "use_flip", "keep one", yml={"datasets.train.use_flip": True}),
+    words("options convert it.yml", "it.yml", "network_g.type", "'omnisr'", "--plugin", files={"it.yml": FOREIGN}),
     words("doctor extra", "extra"),
     words("bench --size 4", "--size 4", "9"),
     words("bench --seconds 0", "--seconds 0"),

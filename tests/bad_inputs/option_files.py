@@ -37,6 +37,7 @@ FILES = [
     text("- a\n- b\n", "no keys"),
     text("name: [unclosed\n", ":2"),
     text("name: a\nname: b\n", ":2", "repeated key 'name'"),
+    text('name: "C:\\data"\n', ":1", "single quotes"),
     text("name: !!python/object/apply:os.system [touch hacked]\n", "code"),
     text(b"\xff\xfe\0\0", "not a text file"),
     text("network_g: &x {type: *x}\n", ":1", "itself"),

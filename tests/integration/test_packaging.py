@@ -10,6 +10,7 @@ from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +144,14 @@ def test_every_file_names_the_same_pythons():
     told = f"3.{minors[0]} to 3.{minors[-1]}"
     assert told in (ROOT / "README.md").read_text(encoding="utf-8")
     assert told in (ROOT / "Makefile").read_text(encoding="utf-8")
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == [f"3.{minor}" for minor in minors]
+
+
+def test_the_version_is_the_same_everywhere():
+    version = metadata("hat-arch")["Version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("version", [(3, 9), (3, 15)])
