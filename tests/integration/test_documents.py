@@ -90,27 +90,6 @@ def test_the_readmes_figures_are_those_of_the_cards():
         assert (cells[-1], cells[0]) == (model, other)
 
 
-def anchors(document):
-    """What a link can name in a document: its headings, as GitHub and MkDocs make anchors of them."""
-    headings = re.findall(
-        r"^#+ (.*)$", re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S), re.M
-    )
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(document):
-    broken = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
-        path, _, anchor = link.partition("#")
-        target = document.parent / path if path else document
-        if "://" in link:
-            continue
-        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
-            broken.append(link)
-    assert broken == []
-
-
 def test_the_books_network_of_your_own_is_a_plugin(tmp_path):
     (tmp_path / "my_arch.py").write_text(python_of("docs/networks.md", "ARCH_REGISTRY"))
     plugins.load_local([str(tmp_path / "my_arch.py")])
