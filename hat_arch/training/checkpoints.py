@@ -36,7 +36,8 @@ from .random_state import random_states, set_random_states
 from .run import TrainingRun
 
 PACKAGES = ("hat-arch", "basicsr", "torch", "numpy")
-FIXED = re.compile(r"(model_type|scale|network_\w|train\.optim_\w\.type|train\.scheduler\.type)(\..*)?")
+NETWORK = r"network_\w(?!\.use_checkpoint$)"  # which changes memory alone
+FIXED = re.compile(rf"(model_type|scale|{NETWORK}|train\.optim_\w\.type|train\.scheduler\.type)(\..*)?")
 """Options without which a state means nothing; a run does not go on when one of them has changed."""
 
 

@@ -230,6 +230,7 @@ OPTIONS = {
         ("scale", 2, True, "scale: 4 → 2"),
         ("network_g.depths", [2, 4], True, "network_g.depths: [2, 2] → [2, 4]"),
         ("network_g.embed_dim", 60, True, "network_g.embed_dim: absent → 60"),
+        ("network_g.use_checkpoint", True, False, "network_g.use_checkpoint: absent → True"),
         ("network_g.depths", ..., True, "network_g.depths: [2, 2] → absent"),
         ("train.optim_g.type", "AdamW", True, "train.optim_g.type: 'Adam' → 'AdamW'"),
         ("train.scheduler.type", "Cosine", True, "train.scheduler.type: 'MultiStepLR' → 'Cosine'"),
