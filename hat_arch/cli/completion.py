@@ -84,7 +84,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
             action.complete = {args.shell: calls[names]}  # type: ignore[attr-defined]
         elif takes_file(action):
             action.complete = shtab.DIR if action.metavar in FOLDERS else shtab.FILE  # type: ignore[attr-defined]
-    script = shtab.complete(parser, args.shell, preamble={args.shell: preamble})
+    script = shtab.complete(parser, args.shell, preamble=preamble)
     print(script.replace(" -s opt ", " -o opt "))  # -opt is one option, which shtab does not know in fish
     return 0
 
