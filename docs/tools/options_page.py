@@ -220,8 +220,9 @@ def table_of_hat() -> str:
 
 def arguments_in(docstring: str) -> Iterator[tuple[str, str]]:
     """Name and description of each argument in a docstring."""
-    section = re.split(r"\n\s*(?:Returns|Raises):", docstring.partition("Args:\n")[2])[0]
-    for names, text in re.findall(r"^ {8}(\w[\w, ]*): (.*(?:\n {12}.*)*)", section, re.MULTILINE):
+    clean = inspect.cleandoc(docstring)  # from Python 3.13 on, they have no indentation of their own
+    section = re.split(r"\n\s*(?:Returns|Raises):", clean.partition("Args:\n")[2])[0]
+    for names, text in re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
         for name in names.split(", "):
             yield name, in_markdown(text)
 
