@@ -6,7 +6,7 @@ one. Lengths are pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -36,6 +36,7 @@ STYLE = """
   }
 """
 HEIGHT, GAP = 62, 26  # of a box; between two
+NOTE = 49  # from the middle of a box down to what is said below it
 
 
 class Drawing:
@@ -82,9 +83,17 @@ class Drawing:
         self.parts.append(f'<path class="cell" d="{"".join(lines)}"/>')
 
     def row(
-        self, x: float, y: float, boxes: Sequence[tuple[int, str, str, str] | None], gap: float = GAP
+        self,
+        x: float,
+        y: float,
+        boxes: Sequence[tuple[int, str, str, str] | None],
+        gap: float = GAP,
+        notes: Mapping[int, str] = {},
     ) -> list[float]:
-        """Boxes (width, title, code, kind) from left to right with arrows between, None for a sum; their left sides."""
+        """Boxes (width, title, code, kind) from left to right with arrows between, None for a sum; their left sides.
+
+        Below the boxes whose numbers ``notes`` has, stands what it says of them.
+        """
         lefts = []
         for i, box in enumerate(boxes):
             if i:
@@ -97,6 +106,9 @@ class Drawing:
             else:
                 self.box(x, y, *box)
                 x += box[0]
+        for i, note in notes.items():
+            if box := boxes[i]:
+                self.text(lefts[i] + box[0] / 2, y + NOTE, note, "small")
         return [*lefts, x]
 
     def around(self, x: float, y: float, to: float, height: float) -> None:
@@ -270,13 +282,8 @@ def step() -> Drawing:
             (124, "batch", "lq, gt", "data"),
         ],
         28,
+        {0: "or a folder of images", 2: "by seed, epoch and image", 3: "bicubic_, degraded_dataset.py"},
     )
-    for i, width, text in (
-        (0, 140, "or a folder of images"),
-        (2, 180, "by seed, epoch and image"),
-        (3, 184, "bicubic_, degraded_dataset.py"),
-    ):
-        d.text(lefts[i] + width / 2, y + 49, text, "small")
 
     y = 226
     d.line((lefts[4] + 62, 97), (lefts[4] + 62, 148), (83, 148), (83, y - HEIGHT / 2))
@@ -293,13 +300,9 @@ def step() -> Drawing:
             (160, "update", "optimizer_g.step", "conv"),
         ],
         28,
+        {0: "precision", 2: "for each part: accumulate"},
     )
-    for i, width, text in (
-        (0, 150, "precision"),
-        (2, 150, "for each part: accumulate"),
-        (3, 166, "else it is passed over"),
-    ):
-        d.text(row[i] + width / 2 - (22 if i == 3 else 0), y + 49, text, "small")
+    d.text(row[3] + 61, y + NOTE, "else it is passed over", "small")  # left of the line down to the losses
     d.text(16, y + 148, "HATModel.optimize_parameters", "code left")
     x = row[4] + 80
     d.line((x, y + 31), (x, y + 78))

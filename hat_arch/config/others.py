@@ -212,8 +212,9 @@ class _Conversion:
             self.say((*data.key, "accumulate"), what)
         workers = data.take("num_worker_per_gpu")
         made["num_worker_per_gpu"] = WORKERS if workers in (None, "auto") else workers
-        ratio = data.take("dataset_enlarge_ratio")
-        return parts if not isinstance(ratio, int) else (made.update(dataset_enlarge_ratio=ratio) or parts)
+        if isinstance(ratio := data.take("dataset_enlarge_ratio"), int):
+            made["dataset_enlarge_ratio"] = ratio
+        return parts
 
     def _degradation(self, train: Options, has_discriminator: bool) -> Options:
         """Real-ESRGAN's degradation: what stands on top; what belongs to the data set is put there."""

@@ -174,21 +174,22 @@ def schedule_of_file(saved: dict[str, Any], scheduler: torch.optim.lr_scheduler.
     return {**saved, **settings, "last_epoch": saved["last_epoch"]}
 
 
-def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """What an option file says of an optimizer: the settings of each group of its parameters."""
-    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-
-
-def set_settings(optimizer: torch.optim.Optimizer, settings: list[dict[str, Any]]) -> None:
-    """Gives an optimizer that comes out of a checkpoint the settings of the option file, which may have changed since.
+def settings_of_file(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's saved state with the settings of the option file, which may have changed since.
 
     Its learning rate stays where the schedule is: as far below the first one as it was.
+
+    Args:
+        saved: its state in a checkpoint.
+        optimizer: as it was made for this start.
     """
-    for group, now in zip(optimizer.param_groups, settings, strict=True):
+    groups = []
+    for group, now in zip(saved["param_groups"], optimizer.param_groups, strict=True):
         rate = group["lr"]
         if now["initial_lr"] != group["initial_lr"]:
             rate *= now["initial_lr"] / group["initial_lr"]
-        group.update({**now, "lr": rate})
+        groups.append({**group, **now, "lr": rate, "params": group["params"]})
+    return {**saved, "param_groups": groups}
 
 
 def options_of(state: dict[str, Any]) -> dict[str, Any] | None:
@@ -333,11 +334,9 @@ class SavingModel(SRModel):
         if there != wanted:
             what = f"has {there} optimizer{'s' if there > 1 else ''}, {self.opt['model_type']} has {wanted}"
             raise CheckpointError(f"{self.opt['path']['resume_state']}: {what}: one of them trains a discriminator")
-        settings = [settings_of(optimizer) for optimizer in self.optimizers]
+        optimizers = [settings_of_file(*both) for both in zip(resume_state["optimizers"], self.optimizers)]
         schedulers = [schedule_of_file(*both) for both in zip(resume_state["schedulers"], self.schedulers)]
-        super().resume_training({**resume_state, "schedulers": schedulers})
-        for optimizer, of_file in zip(self.optimizers, settings):
-            set_settings(optimizer, of_file)
+        super().resume_training({**resume_state, "optimizers": optimizers, "schedulers": schedulers})
         self.saved = resume_state["iter"]
         if "random" not in resume_state:
             get_root_logger().warning(

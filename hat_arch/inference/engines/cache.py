@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from ...utils import caches
 from ...utils.errors import UserError
 from ...utils.files import digest, from_home, write_file
+from ...utils.machine import cores, cpu_name
 from .base import Report
 
 VARIABLE = "HAT_ARCH_ENGINES"
@@ -84,6 +86,23 @@ class Cache:
                 left -= file.stat().st_size
                 if left < 0:
                     file.unlink()
+
+    def seconds(self, name: str) -> dict[str, float]:
+        """What `keep_seconds` has kept; empty if there is nothing, or it is damaged."""
+        with contextlib.suppress(ValueError):
+            found = json.loads(self.read(name) or b"")
+            if isinstance(found, dict) and all(isinstance(value, float) for value in found.values()):
+                return found
+        return {}
+
+    def keep_seconds(self, name: str, seconds: dict[str, float]) -> None:
+        """Keeps what was measured, by the name of what needed it."""
+        self.write(name, json.dumps(seconds).encode())
+
+
+def of_machine() -> tuple[object, ...]:
+    """On what a measurement depends, beside what was measured and versions."""
+    return cpu_name(), cores(), torch.get_num_threads()
 
 
 def key(*parts: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 
 from ...utils import extras
 from ...utils.errors import UserError
-from ...utils.machine import cores, cpu_name
 from ..exported_file import ExportedFile
 from ..measuring import SIDE, least_seconds, part_of
 from . import build, cache
@@ -49,28 +47,19 @@ def fastest(how: dict[str, Any], dtype: torch.dtype | None) -> Engine:
 def _choose(how: dict[str, Any], dtype: torch.dtype | None, names: list[str]) -> tuple[str, str]:
     """The fastest of some engines, and a line that says so: as measured earlier, or now."""
     part, report = part_of(how["network"]), how["report"]
-    facts = [cpu_name(), cores(), torch.get_num_threads(), str(how["device"]), str(dtype)]
+    facts = [*cache.of_machine(), str(how["device"]), str(dtype)]
     kept, file = cache.Cache(report), f"{cache.key(cache.structure(part), *facts, *map(cache.versions, names))}.json"
-    seconds, when = _read(kept.read(file)), "when it was measured"
+    seconds, when = kept.seconds(file), "when it was measured"
     if not seconds:
         report(f"engine: measuring {', '.join(names)}, once for this machine and network")
         seconds, when = measured({**how, "network": part, "dtype": dtype}, names), "here"
         if seconds:
-            kept.write(file, json.dumps(seconds).encode())
+            kept.keep_seconds(file, seconds)
     if not seconds:
         raise EngineError(f"engine: none of {', '.join(names)} runs this network")
     by_time = sorted(seconds, key=lambda name: seconds[name])
     times = ", ".join(f"{name} {1000 * seconds[name]:.0f} ms" for name in by_time)
     return by_time[0], f"engine: {by_time[0]}, the fastest {when} (a part of the network takes {times})"
-
-
-def _read(data: bytes | None) -> dict[str, float]:
-    """Seconds by engine; empty if there are none, or they are damaged."""
-    with contextlib.suppress(ValueError):
-        found = json.loads(data or b"")
-        if isinstance(found, dict) and all(isinstance(value, float) for value in found.values()):
-            return found
-    return {}
 
 
 def measured(how: dict[str, Any], names: list[str]) -> dict[str, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,7 +11,6 @@ from torch import nn
 from ...archs.hat_arch import HAT
 from ...archs.kernels import PLAIN, Kernels, computed_by
 from ...archs.linear import has_onednn
-from ...utils.machine import cores, cpu_name
 from ..measuring import least_seconds, part_of
 from ..prepared import evaluating
 from . import cache
@@ -44,23 +41,15 @@ def fastest_kernels(network: nn.Module, shape: Sequence[int], report: Report, le
         return PLAIN
     part = part_of(network)
     kept = cache.Cache(report)
-    facts = cpu_name(), cores(), torch.get_num_threads(), str(torch.__version__), tuple(shape), learning
+    facts = *cache.of_machine(), str(torch.__version__), tuple(shape), learning
     file = f"{cache.key('kernels', cache.structure(part), *facts)}.json"
-    seconds = _read(kept.read(file))
-    if seconds is None:
+    seconds = kept.seconds(file)
+    if not {"plain", *OTHERS} <= seconds.keys():
         report("measuring by what PyTorch computes linear layers and attention, once for this machine and network")
         seconds = measured(part, shape, learning)
-        kept.write(file, json.dumps(seconds).encode())
+        kept.keep_seconds(file, seconds)
     faster = {name: getattr(one, name) for name, one in OTHERS.items() if seconds[name] < GAIN * seconds["plain"]}
     return PLAIN._replace(**faster)
-
-
-def _read(data: bytes | None) -> dict[str, float] | None:
-    with contextlib.suppress(ValueError):
-        found = json.loads(data or b"")
-        if isinstance(found, dict) and all(isinstance(found.get(name), float) for name in ("plain", *OTHERS)):
-            return found
-    return None
 
 
 def measured(network: nn.Module, shape: Sequence[int], learning: bool) -> dict[str, float]:

@@ -286,10 +286,8 @@ def test_a_changed_option_file_holds_from_the_checkpoint_on(schedule, before, no
     list(rates(*first, 4))
     states = [copy.deepcopy(one.state_dict()) for one in first]
     optimizer, scheduler = made(now, **optimizer_now)
-    settings = checkpoints.settings_of(optimizer)
-    optimizer.load_state_dict(states[0])
+    optimizer.load_state_dict(checkpoints.settings_of_file(states[0], optimizer))
     scheduler.load_state_dict(checkpoints.schedule_of_file(states[1], scheduler))
-    checkpoints.set_settings(optimizer, settings)
     assert optimizer.param_groups[0]["weight_decay"] == optimizer_now["weight_decay"]
     assert list(rates(optimizer, scheduler, 5)) == pytest.approx(list(rates(*made(now, **optimizer_now), 9))[4:])
     unchanged = made(before, **FIRST)[1]

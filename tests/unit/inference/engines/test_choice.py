@@ -80,7 +80,7 @@ def test_it_is_measured_again_for_another(world, monkeypatch, fact):
     elif fact == "version":
         monkeypatch.setattr(choice.cache, "version", lambda package: "2")
     else:
-        monkeypatch.setattr(choice, "cpu_name", lambda: "another")
+        monkeypatch.setattr(choice.cache, "cpu_name", lambda: "another")
     fastest(options, dtype)
     assert world["clock"][0] > before
 
