@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from pathlib import Path
+
+import yaml
 
 from ..utils.errors import UserError
 from .parser import add_plugin_option
@@ -68,7 +71,8 @@ def copy_one(args: argparse.Namespace) -> int:
         raise UserError(f"{target}: exists; --force overwrites it")
     text = source.read_bytes()
     if args.to:
-        text = re.sub(rb"^name: .*$", b"name: " + target.stem.encode(), text, count=1, flags=re.MULTILINE)
+        line = yaml.safe_dump({"name": target.stem}, allow_unicode=True, width=math.inf).rstrip().encode()
+        text = re.sub(rb"^name: .*$", lambda found: line, text, count=1, flags=re.MULTILINE)
     write_file(target, text)
     print(target)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -64,7 +63,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     precision = "auto (default): bf16 where the device is made for it, else fp32"
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help=precision)
     engine = "auto: the fastest that is installed, measured once; torch: PyTorch; default: $HAT_ARCH_ENGINE, else auto"
-    add("--engine", choices=ENGINES, default=os.environ.get("HAT_ARCH_ENGINE", "auto"), help=engine)
+    add("--engine", choices=ENGINES, default=extras.default(), help=engine)
     add("--self_ensemble", action="store_true", help="mean over 8 flips and turns, in 8 times the time")
     add("--compile", action="store_true", help="compile the network first; pays for many images on CUDA")
     add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, mps, xpu; default: the best there is")
@@ -154,8 +153,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Raises a `UserError` for values that cannot be."""
-    if args.engine not in ENGINES:
-        raise UserError(f"HAT_ARCH_ENGINE={args.engine}: may be {', '.join(ENGINES)}")
+    if args.engine not in ENGINES:  # the default, which is no choice of the option
+        extras.check_default()
     if args.overlap < 0 or args.batch < 1:
         raise UserError(f"--overlap {args.overlap} --batch {args.batch}: must be 0 or more, and 1 or more")
     for name in ("gpus", "max_side"):
@@ -210,6 +209,7 @@ def _upscalers(args: argparse.Namespace, model: Loaded) -> list[Upscaler]:
             (copy.deepcopy(model.network) if i else model.network).to(device),
             model.scale,
             multiple=model.multiple,
+            channels=model.channels,
             report=files.say if not i else lambda line: None,
             **how,
         )

@@ -42,7 +42,8 @@ def load(name: str | Path, scale: float | None = None, **how: Any) -> Loaded:
     facts = facts_of(path)
     if facts is None:
         if scale is None or scale != int(scale):
-            raise FileError(f"{path}: was not made by basicsr export, and does not tell its scale; say it: --scale N")
+            why = "was not made by basicsr export, and does not tell its scale; say it: --scale N of basicsr upscale"
+            raise FileError(f"{path}: {why}")
         facts = foreign_facts(path, int(scale))
         _check_scale(path, facts)
     network = ExportedFile(path, facts)
@@ -53,7 +54,7 @@ def load(name: str | Path, scale: float | None = None, **how: Any) -> Loaded:
 def _check_scale(path: Path, facts: Facts) -> None:
     """Raises a `FileError` if a small image does not become as large as ``facts`` say."""
     height, width = facts.size or (TRIAL, TRIAL)
-    name = next(name for name in ("onnxruntime", "openvino") if extras.installed(name))
+    name = next(filter(extras.installed, ("onnxruntime", "openvino")), "onnxruntime")
     how: dict[str, Any] = {"multiple": 1, "channels": facts.channels, "report": lambda line: None}
     run = engines.build(name, ExportedFile(path, facts), None, torch.device("cpu"), **how)
     try:

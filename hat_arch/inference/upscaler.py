@@ -104,7 +104,7 @@ class Upscaler:
         report: Report = LOG.warning,
     ) -> None:
         if isinstance(network, str | Path):
-            network = exported.load(network).network
+            network = exported.load(network, scale).network
         scale = getattr(network, "upscale", 1) if scale is None else scale
         multiple = getattr(network, "window_size", 1) if multiple is None else multiple
         if tile not in ("auto", "whole") and (not isinstance(tile, int) or tile < 1):

@@ -37,7 +37,8 @@ from .run import TrainingRun
 
 PACKAGES = ("hat-arch", "basicsr", "torch", "numpy")
 NETWORK = r"network_\w(?!\.use_checkpoint$)"  # which changes memory alone
-FIXED = re.compile(rf"(model_type|scale|{NETWORK}|train\.optim_\w\.type|train\.scheduler\.type)(\..*)?")
+OPTIMIZER = r"train\.optim_\w\.(type|amsgrad|centered|momentum)"  # what it keeps of each weight depends on them
+FIXED = re.compile(rf"(model_type|scale|{NETWORK}|{OPTIMIZER}|train\.scheduler\.type)(\..*)?")
 """Options without which a state means nothing; a run does not go on when one of them has changed."""
 
 
@@ -210,6 +211,8 @@ class SavingModel(SRModel):
         """Iteration of the last checkpoint."""
         self.kernels: Kernels | None = None
         """By what PyTorch computes on the CPU; None until the first step."""
+        self.earlier_kernels: Kernels | None = None
+        """Those of the checkpoint, if a processor of this kind has written it."""
         super().__init__(opt)
 
     def print_network(self, net: nn.Module) -> None:
@@ -305,6 +308,7 @@ class SavingModel(SRModel):
 
     def state(self, epoch: int, current_iter: int, random: list[Any], weights: dict[str, str]) -> dict[str, Any]:
         """All that a checkpoint holds beside the weights (see the module)."""
+        kernels = self.kernels or self.earlier_kernels
         return {
             "epoch": epoch,
             "iter": current_iter,
@@ -318,7 +322,7 @@ class SavingModel(SRModel):
                 for dataset, metrics in getattr(self, "best_metric_results", {}).items()
             },
             "bad_steps": self.bad_steps,
-            "kernels": self.kernels and [*self.kernels, cpu_name()],
+            "kernels": kernels and [*kernels, cpu_name()],
             "options": yaml.safe_dump(self.run.options),
             "versions": versions(),
             "weights": weights,
@@ -349,7 +353,7 @@ class SavingModel(SRModel):
         self.bad_steps = resume_state["bad_steps"]
         *kernels, processor = resume_state.get("kernels") or [None]
         if processor == cpu_name():  # another is measured, and gives other last digits anyway
-            self.kernels = Kernels(*kernels)
+            self.earlier_kernels = Kernels(*kernels)
         if self.opt["rank"] < len(resume_state["random"]):
             self.restore_process(resume_state["random"][self.opt["rank"]])
         self.run.resume(resume_state)

@@ -133,16 +133,16 @@ class HATModel(SavingModel, ValidatingModel):
         self.run.step_done(self, current_iter, stop_signal)
 
     def fastest_kernels(self) -> Kernels:
-        """By what PyTorch computes on the CPU, by a measurement of the first process for a part of a batch."""
+        """By what PyTorch computes on the CPU: as before it was interrupted, or as the first process measures it."""
         if self.device.type != "cpu" or self.autocast is not nullcontext or self.train_opt.get("compile"):
             return PLAIN
-        found: list[Kernels] = [PLAIN]
-        if self.opt["rank"] == 0:
+        found: list[Kernels | None] = [self.earlier_kernels]
+        if found == [None] and self.opt["rank"] == 0:
             net, part = self.get_bare_model(self.net_g), next(self.parts())[0]
             found = [fastest_kernels(net, self.lq[part].shape, get_root_logger().info, learning=True)]
         if self.opt["dist"]:
             distributed.broadcast_object_list(found)
-        return found[0]
+        return found[0] or PLAIN
 
     def learners(self) -> dict[str, tuple[nn.Module, torch.optim.Optimizer]]:
         """The networks that this step updates, with their optimizers, by the name of their gradient's norm in the log.

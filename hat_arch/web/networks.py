@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,12 +10,13 @@ from typing import Any
 
 import torch
 
+from ..inference import exported
 from ..inference.forecast import seconds_per_pixel
 from ..inference.upscaler import Upscaler
 from ..utils import extras
 from ..utils.errors import UserError
 from ..weights import named
-from ..weights.load import Loaded, load
+from ..weights.load import Loaded
 from ..weights.mixed import load_mixed
 from .limits import Refused
 
@@ -25,7 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "format": ("png", "jpg", "webp", "tif"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "tile": ("auto", "whole", "512", "256", "128"),
-    "engine": tuple(dict.fromkeys((os.environ.get("HAT_ARCH_ENGINE", "auto"), "auto", *INSTALLED))),
+    "engine": tuple(dict.fromkeys((extras.default(), "auto", *INSTALLED))),
 }
 """Settings with a few values, of which the first is the default. The page makes a list of each, with the texts
 ``setting.NAME`` and ``NAME.VALUE``; `Settings` has a field of its name."""
@@ -86,16 +86,20 @@ class Networks:
         device: where they run.
 
     Raises:
-        UserError: there is no such model, or its file is of another network.
+        UserError: there is no such model, or its file is of another network; or the environment names an engine that
+            is not there.
     """
 
     def __init__(self, given: Sequence[str], options: tuple[dict[str, Any], int] | None, device: torch.device) -> None:
+        extras.check_default()
+        if (engine := CHOICES["engine"][0]) != "auto":
+            extras.require(engine)
         self.options = options
         self.device = device
         self.files: dict[str, str] = {}
         self.choices: dict[str, Choice] = {}
         for name in given:
-            model = load(name, options=options)
+            model = self._read(name)
             known = named.named(name)
             self.files[model.name] = name
             self.choices[model.name] = Choice(
@@ -146,7 +150,7 @@ class Networks:
             while len(self.ready) >= KEPT:
                 self.ready.popitem(last=False)
             file = self.files[settings.model]
-            model = load(file, options=self.options) if settings.denoise is None else load_mixed(file, settings.denoise)
+            model = self._read(file) if settings.denoise is None else load_mixed(file, settings.denoise)
             how: dict[str, Any] = {name: getattr(settings, name) for name in COMPUTING}
             how["tile"] = int(how["tile"]) if how["tile"].isdecimal() else how["tile"]
             upscaler = Upscaler(
@@ -162,6 +166,10 @@ class Networks:
         ready = self.ready[key]
         ready.upscaler.limit = ready.limit  # memory may have been short a while ago, and not be so now
         return ready
+
+    def _read(self, name: str) -> Loaded:
+        """A network from its file; the option file is that of weights."""
+        return exported.load(name) if exported.is_exported(name) else exported.load(name, options=self.options)
 
     def seconds(self, settings: Settings, pixels: int) -> float | None:
         """How long a picture will take, or None where no network for it has run yet."""

@@ -23,6 +23,8 @@ from .guard import Guard
 from .limits import Limits
 
 PREFIX = "hat_arch_web_"
+NEW = "new_"
+"""Before it while a folder is not locked yet: another server that starts would delete it."""
 CONNECTIONS = 256
 GRACE_SECONDS = 3  # for answers that are being sent when the server is to end
 BACKLOG = 128
@@ -122,8 +124,9 @@ def _end(number: int, frame: object) -> NoReturn:
 def temporary_folder() -> Iterator[Path]:
     """A folder that only this user can look into, deleted at the end, with those of servers that were killed."""
     _sweep()
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_"))
-    held = lock(folder / "in_use", str(folder))
+    made = Path(tempfile.mkdtemp(prefix=f"{NEW}{PREFIX}{os.getpid()}_"))
+    held = lock(made / "in_use", str(made))
+    folder = made.rename(made.with_name(made.name.removeprefix(NEW)))
     try:
         yield folder
     finally:

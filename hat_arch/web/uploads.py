@@ -112,7 +112,8 @@ def _look(file: Path, kind: str, limits: Limits) -> Upload:
     Raises:
         Refused: the frames, or their pixels, are too many.
     """
-    add_heif()
+    if not add_heif() and kind == "HEIF":
+        raise Refused(415, "kind", kind="HEIC")
     with contextlib.ExitStack() as using:
         using.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # of odd metadata and large images

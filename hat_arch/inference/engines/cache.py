@@ -9,7 +9,8 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -112,7 +113,17 @@ def key(*parts: object) -> str:
 
 def versions(package: str) -> tuple[str, ...]:
     """Of a runtime, PyTorch and this package: what is kept of others is not used."""
-    return version(package), str(torch.__version__), version("hat-arch")
+    return _version(package), str(torch.__version__), version("hat-arch")
+
+
+def _version(package: str) -> str:
+    """Of the module of a name, whichever distribution has brought it: onnxruntime-gpu brings onnxruntime, too."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        with contextlib.suppress(ImportError):
+            return str(getattr(import_module(package), "__version__", ""))
+        return ""
 
 
 def identity(network: nn.Module) -> str:

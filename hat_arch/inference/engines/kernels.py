@@ -11,6 +11,7 @@ from torch import nn
 from ...archs.hat_arch import HAT
 from ...archs.kernels import PLAIN, Kernels, computed_by
 from ...archs.linear import has_onednn
+from ...archs.strips import is_as_built
 from ..measuring import least_seconds, part_of
 from ..prepared import evaluating
 from . import cache
@@ -30,7 +31,7 @@ def fastest_kernels(network: nn.Module, shape: Sequence[int], report: Report, le
     A part of the network is timed for a second; the result is kept beside what engines keep (`engines.cache`).
 
     Args:
-        network: of another class than `HAT`, narrow or not on the CPU: `PLAIN`.
+        network: of another class than `HAT`, narrow, not on the CPU or with hooks, which would be called: `PLAIN`.
         shape: ``(B, C, H, W)`` of the images to compute.
         report: called with a line before it measures.
         learning: whether gradients are computed, too.
@@ -38,6 +39,8 @@ def fastest_kernels(network: nn.Module, shape: Sequence[int], report: Report, le
     if type(network) is not HAT or network.conv_first.out_channels < LEAST_WIDTH or not has_onednn():
         return PLAIN
     if network.conv_first.weight.device.type != "cpu" or network.conv_first.weight.dtype != torch.float32:
+        return PLAIN
+    if not all(map(is_as_built, network.modules())):
         return PLAIN
     part = part_of(network)
     kept = cache.Cache(report)

@@ -94,5 +94,9 @@ def test_a_copy_of_another_name_is_another_run(capsys):
     assert capsys.readouterr().out == "mine.yml\n"
     copied, original = reading.read(Path("mine.yml"))[0], reading.read(shipped_options.named(FILE))[0]
     assert copied == {**original, "name": "mine"}
+    for name in ("2024", "on", "a: b", "\\1"):
+        assert cli.main(["options", "copy", "train_HAT_SRx4", f"{name}.yml"]) == 0
+        assert reading.read(Path(f"{name}.yml"))[0]["name"] == name
+    capsys.readouterr()
     assert cli.main(["options", "copy", "train_HAT_SRx4", "mine"]) == 2
     assert "mine: an option file's name is to end in .yml" in capsys.readouterr().err and not Path("mine").exists()

@@ -155,7 +155,7 @@ def test_a_file_without_a_scale_asks_for_one(foreign):
     loaded = exported.load(foreign, 2)
     assert (loaded.scale, loaded.multiple, loaded.channels) == (2, 1, 3)
     images = torch.rand(1, 3, 7, 9)
-    upscaled = Upscaler(loaded.network, engine="onnxruntime")(images)
+    upscaled = Upscaler(foreign, 2, engine="onnxruntime")(images)
     assert (upscaled - Upscaler(convolutional(), 2)(images)).abs().max() < 1e-5
 
 

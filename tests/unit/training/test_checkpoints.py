@@ -233,6 +233,7 @@ OPTIONS = {
         ("network_g.use_checkpoint", True, False, "network_g.use_checkpoint: absent → True"),
         ("network_g.depths", ..., True, "network_g.depths: [2, 2] → absent"),
         ("train.optim_g.type", "AdamW", True, "train.optim_g.type: 'Adam' → 'AdamW'"),
+        ("train.optim_g.amsgrad", True, True, "train.optim_g.amsgrad: absent → True"),
         ("train.scheduler.type", "Cosine", True, "train.scheduler.type: 'MultiStepLR' → 'Cosine'"),
         ("train.optim_g.lr", 1e-5, False, "train.optim_g.lr: 0.0001 → 1e-05"),
         ("train.total_iter", 20, False, "train.total_iter: 10 → 20"),

@@ -105,6 +105,22 @@ def test_a_step_computes_by_what_is_faster_here_and_a_resumed_run_keeps_it(build
     assert elsewhere.kernels == PLAIN
 
 
+def test_all_processes_compute_by_what_the_first_says(build, monkeypatch):
+    other = Kernels("onednn", "products")
+
+    def broadcast(found):
+        found[0] = other
+
+    monkeypatch.setattr(hat_model, "fastest_kernels", lambda *_, **__: pytest.fail("measured by another than the first"))
+    monkeypatch.setattr(hat_model.distributed, "broadcast_object_list", broadcast)
+    for earlier in (None, PLAIN):  # from a checkpoint, on machines of several kinds
+        model = build()
+        model.feed_data(batch(1))
+        model.opt.update(dist=True, rank=1)
+        model.earlier_kernels = earlier
+        assert model.fastest_kernels() == other
+
+
 def test_a_loss_on_spectra_is_added_and_logged(build):
     model, plain = build(fft_opt={"type": "SpectralL1Loss", "loss_weight": 0.5}), build(fft_opt=None)
     losses = step(model)

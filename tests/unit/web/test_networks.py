@@ -39,6 +39,27 @@ def test_what_is_named_alone_is_offered_and_its_scale_is_the_default(tiny):
         Networks(["nothing"], None, torch.device("cpu"))
 
 
+@pytest.mark.parametrize("engine,says", [("best", "HAT_ARCH_ENGINE=best: may be"), ("openvino", "is not installed")])
+def test_an_engine_that_is_not_there_is_told_at_the_start(weights, monkeypatch, engine, says):
+    monkeypatch.setenv("HAT_ARCH_ENGINE", engine)
+    monkeypatch.setitem(networks.CHOICES, "engine", (engine, "auto", "torch"))
+    monkeypatch.setattr(networks.extras, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=says):
+        Networks([str(weights)], None, torch.device("cpu"))
+
+
+def test_an_exported_file_is_offered_too(weights, tmp_path, capsys):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    file = tmp_path / "exported.onnx"
+    assert cli.main(["export", str(weights), "-o", str(file)]) == 0
+    offered = Networks([str(file)], ({"type": "MSRResNet"}, 2), torch.device("cpu"))
+    ready = offered.load(offered.settings({"engine": "onnxruntime"}))
+    assert (ready.model.name, ready.upscaler.scale) == ("exported", 2)
+    with pytest.raises(UserError, match=r"exported\.onnx: is for --engine openvino or onnxruntime"):
+        offered.load(offered.settings({"engine": "torch"}))
+
+
 def test_a_few_networks_stay_in_memory_and_no_more(tiny):
     first = tiny.load(tiny.settings({}))
     assert tiny.load(tiny.settings({"format": "jpg", "scale": "3"})) is first

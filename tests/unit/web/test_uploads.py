@@ -39,6 +39,11 @@ def refused(call, *args, **kwargs):
     return error.value.code
 
 
+def test_heic_without_its_plugin_is_told_as_such(checked, monkeypatch):
+    monkeypatch.setattr(uploads, "add_heif", lambda: False)
+    assert refused(checked, b"\0\0\0\x20ftypheic" + bytes(60), "a.heic") == "kind"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["a.png", "no suffix", "lie.txt"])
 def test_pictures_are_known_by_their_content(checked, kind, name):

@@ -4,6 +4,7 @@ import io
 import time
 import zipfile
 
+import numpy as np
 import pytest
 import requests
 from PIL import Image as PillowImage
@@ -59,6 +60,22 @@ def test_a_result_is_what_the_command_makes(visitor, weights, tmp_path, capsys):
         assert answer.headers["content-type"] == "image/png"
     with PillowImage.open(tmp_path / "two_x2.png") as image:
         assert image.getexif()[0x010F] == "a camera" and "tiny" in image.getexif()[0x0131]
+
+
+@pytest.mark.parametrize("engine", ["auto", "openvino", "onnxruntime"])
+def test_every_engine_makes_the_same_picture(visitor, tmp_path, monkeypatch, engine):
+    for package in ("onnx", "onnxscript", *([] if engine == "auto" else [engine])):
+        pytest.importorskip(package)
+    monkeypatch.setenv("HAT_ARCH_ENGINES", str(tmp_path / "engines"))
+    browser = visitor()
+    pictures = []
+    for name in ("torch", engine, engine):  # converted, and from what was kept
+        browser.upload(picture(size=(17, 9)), precision="fp32", engine=name)
+        told = browser.wait()[-1]
+        assert told["state"] == "done", told
+        with PillowImage.open(io.BytesIO(browser.get(f"/api/pictures/{told['id']}/result").content)) as image:
+            pictures.append(np.asarray(image).astype(int))
+    assert [np.abs(one - pictures[0]).max() <= 1 for one in pictures[1:]] == [True, True]
 
 
 def test_settings_are_kept(visitor):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import types
 
 import pytest
 import torch
@@ -83,6 +85,19 @@ def test_it_is_measured_again_for_another(world, monkeypatch, fact):
         monkeypatch.setattr(choice.cache, "cpu_name", lambda: "another")
     fastest(options, dtype)
     assert world["clock"][0] > before
+
+
+def test_the_version_of_a_runtime_that_another_distribution_brings(monkeypatch):
+    def version(package):
+        if package == "hat-arch":
+            return "1"
+        raise choice.cache.PackageNotFoundError(package)
+
+    monkeypatch.setattr(choice.cache, "version", version)
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace(__version__="1.23.4"))
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert choice.cache.versions("onnxruntime") == ("1.23.4", str(torch.__version__), "1")
+    assert choice.cache.versions("onnxscript")[0] == ""
 
 
 def test_a_damaged_measurement_is_made_again(world, tmp_path):
