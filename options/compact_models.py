@@ -11,13 +11,11 @@ from typing import Any
 from templates import (
     HEAD,
     METRICS,
-    STARTS_FROM_A_RUN,
-    STARTS_FROM_NOTHING,
     TEST,
     commented,
     datasets,
     network,
-    weights_of,
+    starts_from,
     yaml_value,
 )
 
@@ -141,7 +139,7 @@ def file_of(verb: str, model: str) -> str:
     return f"{verb}_{model.replace('-', '_')}"
 
 
-def training(name: str, scale: int, what: str, lr: str, start: str | None = None, strict: str = "true") -> str:
+def training(name: str, scale: int, what: str, lr: str, start: str | None = None, unlike: str | None = None) -> str:
     """A training option file.
 
     Args:
@@ -150,11 +148,9 @@ def training(name: str, scale: int, what: str, lr: str, start: str | None = None
         what: it is, for the comment.
         lr: the highest learning rate.
         start: the run whose averaged weights it starts from.
-        strict: the value of ``strict_load_g``.
+        unlike: why some of them do not fit.
     """
-    iterations, path = ITERATIONS[name], STARTS_FROM_NOTHING
-    if start:
-        path = STARTS_FROM_A_RUN.format(run=start, weights=weights_of(start), strict=strict)
+    iterations = ITERATIONS[name]
     run = [
         "Start, also on a machine without GPU:",
         f"  basicsr train -opt {name}.yml",
@@ -173,7 +169,7 @@ def training(name: str, scale: int, what: str, lr: str, start: str | None = None
         best="psnr",
         batch=BATCH,
         network=network(network_options("HAT-light", scale)),
-        path=path,
+        path=starts_from(start, unlike),
         start="" if start else "  begin_as_interpolation: true # so that the colours are right from the start\n",
         lr=lr,
         scheduler=(COSINE if start else CONSTANT).format(iterations=iterations),
@@ -211,7 +207,7 @@ def restoration(model: str, what: str, recipe: str, held_out: Any, start: str | 
         held_out=DEGRADED.format(recipe=yaml_value(held_out)),
         batch=BATCH,
         network=network(RESTORERS["HAT-light color"]),
-        path=STARTS_FROM_NOTHING if start is None else f"  pretrain_network_g: {start}\n  strict_load_g: true\n",
+        path=starts_from(model=start or "~"),
         start="" if start else "  begin_as_interpolation: true # so that it begins at what it is given\n",
         lr="5e-4" if start else "8e-4",
         scheduler=COSINE.format(iterations=iterations),
@@ -283,7 +279,7 @@ def files() -> Iterator[tuple[str, str]]:
     what = "HAT-light x4, second stage: from the averaged weights of the first, along a cosine: the model hat-light-x4."
     yield SECOND, training(SECOND, 4, what, "8e-4", FIRST)
     what = "HAT-light x2, from the weights of x4, along a cosine: the model hat-light-x2."
-    yield OTHER_SCALE, training(OTHER_SCALE, 2, what, "8e-4", SECOND, "false # x2 has another last convolution")
+    yield OTHER_SCALE, training(OTHER_SCALE, 2, what, "8e-4", SECOND, "x2 has another last convolution")
     yield from map(test, (4, 2))
     noise, tested = "Gaussian noise of sigma 25", {"type": "noise", "sigma": 25, "seed": 0}
     yield restoration(DENOISING, noise, "noise:25", tested)

@@ -16,11 +16,10 @@ from templates import (
     HEAD,
     METRICS,
     OWN_IMAGES,
-    STARTS_FROM_A_RUN,
-    STARTS_FROM_NOTHING,
     TEST,
     commented,
     network,
+    starts_from,
     weights_of,
     yaml_value,
 )
@@ -210,9 +209,7 @@ def training(stage: str, scale: int) -> tuple[str, str]:
     )
 
 
-def compact(
-    name: str, stage: str, scale: int, what: str, recipe: str, before: str | None, steps: int
-) -> tuple[str, str]:
+def compact(name: str, stage: str, scale: int, what: str, recipe: str, before: str | None) -> tuple[str, str]:
     """Name and text of a training of the compact HAT that the model degrades images for.
 
     Args:
@@ -221,17 +218,13 @@ def compact(
         scale: GT side / LR side.
         what: it is, for the comment.
         recipe: that degrades.
-        before: run whose averaged weights it starts from.
-        steps: iterations.
+        before: run whose averaged weights it starts from; else it starts from the model in the package.
     """
     is_gan, patch = stage != "mse", 32
     comment = [what, *compact_models.DATA, "Start:", f"  basicsr train -opt {name}.yml"]
     usm = "".join(f"{key}: {yaml_value(value)}\n" for key, value in USM[stage].items())
     pool, why = (0, " # each image has its own degradation") if recipe == "photo" else (180, POOL)
     size = SIZE.format(gt_size=patch * scale, lq_size=patch, queue_size=pool, why=why)
-    path = (
-        f"  pretrain_network_g: hat-light-x{scale}\n  strict_load_g: true\n" if before is None else starts_from(before)
-    )
     return name, TRAINING.format(
         comment=commented(comment),
         head=head(name, scale, GAN if is_gan else MSE),
@@ -243,9 +236,9 @@ def compact(
         network=network(network_options("HAT-light", scale)),
         adam=ADAM,
         **second_stage(is_gan),
-        path=path,
-        scheduler=CONSTANT.format(iterations=steps),
-        iterations=steps,
+        path=starts_from(before, model=f"hat-light-x{scale}"),
+        scheduler=CONSTANT.format(iterations=COMPACT_ITERATIONS),
+        iterations=COMPACT_ITERATIONS,
         val_freq=500,
         metrics=(METRICS + PSNR_RGB).format(scale=scale),
         checkpoints="  save_checkpoint_freq: 500\n  keep_last: 3\n",
@@ -256,12 +249,10 @@ def compact_stages(scale: int) -> Iterator[tuple[str, str]]:
     """Of the compact HAT: both stages by Real-ESRGAN's recipe, and the second one for photographs."""
     real, photos = f"train_hat_light_real_x{scale}", f"train_hat_light_photo_x{scale}"
     what = f"HAT-light x{scale} for real-world images, {{}}"
-    yield compact(f"{real}_mse", "mse", scale, what.format(WHAT["mse"]), "realesrgan", None, COMPACT_ITERATIONS)
-    yield compact(
-        f"{real}_gan", "gan", scale, what.format(WHAT["gan"]), "realesrgan", f"{real}_mse", COMPACT_ITERATIONS
-    )
+    yield compact(f"{real}_mse", "mse", scale, what.format(WHAT["mse"]), "realesrgan", None)
+    yield compact(f"{real}_gan", "gan", scale, what.format(WHAT["gan"]), "realesrgan", f"{real}_mse")
     what = f"HAT-light x{scale} for photographs, second stage, against a discriminator: sharper, and less true."
-    yield compact(f"{photos}_gan", "gan", scale, what, "photo", photos, COMPACT_ITERATIONS)
+    yield compact(f"{photos}_gan", "gan", scale, what, "photo", photos)
 
 
 def photo(scale: int) -> tuple[str, str]:
@@ -274,7 +265,6 @@ def photo(scale: int) -> tuple[str, str]:
         "Start, also on a machine without GPU:",
         f"  basicsr train -opt {name}.yml",
     ]
-    path = f"  pretrain_network_g: hat-light-x{scale}\n  strict_load_g: true\n"
     return name, compact_models.TRAINING.format(
         comment=commented(comment),
         head=HEAD.format(name=name, scale=scale),
@@ -283,7 +273,7 @@ def photo(scale: int) -> tuple[str, str]:
         held_out=compact_models.DEGRADED.format(recipe="photo"),
         batch=compact_models.BATCH,
         network=network(network_options("HAT-light", scale)),
-        path=path,
+        path=starts_from(model=f"hat-light-x{scale}"),
         start="",
         lr="7e-4",
         scheduler=COSINE.format(iterations=iterations),
@@ -356,13 +346,6 @@ def second_stage(is_gan: bool) -> dict[str, str]:
     if not is_gan:
         return dict.fromkeys(("discriminator", "optim_d", "losses"), "")
     return {"discriminator": DISCRIMINATOR, "optim_d": f"  optim_d:\n{ADAM}", "losses": LOSSES}
-
-
-def starts_from(run: str | None) -> str:
-    """What a training starts from: the averaged weights of a run, or nothing."""
-    if run is None:
-        return STARTS_FROM_NOTHING
-    return STARTS_FROM_A_RUN.format(run=run, weights=weights_of(run), strict="true")
 
 
 def files() -> Iterator[tuple[str, str]]:

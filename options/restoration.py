@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 from templates import (
     HEAD,
     METRICS,
-    STARTS_FROM_A_RUN,
-    STARTS_FROM_NOTHING,
     TEST,
     TRAINING,
     commented,
     network,
+    starts_from,
     weights_of,
     yaml_value,
 )
@@ -108,9 +107,6 @@ def training(task: Task, stage: int) -> tuple[str, str]:
         ("2e-4", 800_000, (300_000, 500_000, 650_000, 700_000, 750_000)),
         ("1e-4", 500_000, (250_000, 400_000, 450_000, 475_000)),
     )[stage - 1]
-    path = STARTS_FROM_NOTHING
-    if stage == 2:
-        path = STARTS_FROM_A_RUN.format(run=first, weights=weights_of(first), strict="true")
     comment = [
         f"HAT that removes {task.what}, stage {stage} of 2 (journal version of HAT's paper).",
         HEAD_OF_NETWORK,
@@ -127,7 +123,7 @@ def training(task: Task, stage: int) -> tuple[str, str]:
         batch=batch,
         validation=datasets("val", task, (task.watched,)),
         network=network(RESTORERS[task.network]),
-        path=path,
+        path=starts_from(first if stage == 2 else None),
         lr=lr,
         milestones=yaml_value(milestones),
         iterations=iterations,

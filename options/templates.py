@@ -102,8 +102,8 @@ logger:
   save_checkpoint_freq: 5000
   use_tb_logger: true
 """
-STARTS_FROM_NOTHING = """\
-  pretrain_network_g: ~
+STARTS_FROM_A_MODEL = """\
+  pretrain_network_g: {model}
   strict_load_g: true
 """
 STARTS_FROM_A_RUN = """\
@@ -192,10 +192,6 @@ def training(
         "or on one, the same batch in 8 parts:",
         f"  basicsr train -opt {name}.yml --force_yml datasets:train:batch_size_per_gpu=32 train:accumulate=8",
     ]
-    path = STARTS_FROM_NOTHING
-    if start:
-        strict = f"false # {start.unlike}" if start.unlike else "true"
-        path = STARTS_FROM_A_RUN.format(run=start.run, weights=weights_of(start.run), strict=strict)
     return TRAINING.format(
         comment=commented([*comment, *starting]),
         head=HEAD.format(name=name, scale=scale),
@@ -205,13 +201,27 @@ def training(
         batch=4,
         validation=datasets("val", validation, scale),
         network=network(network_g),
-        path=path,
+        path=starts_from(start.run if start else None, start.unlike if start else None),
         lr=schedule.lr,
         milestones=yaml_value(schedule.milestones),
         iterations=schedule.iterations,
         val_freq=5000 if validation == WATCHED else 10_000,
         metrics=METRICS.format(scale=scale),
     )
+
+
+def starts_from(run: str | None = None, unlike: str | None = None, model: str = "~") -> str:
+    """What a training starts from, for its section ``path``: averaged weights of a run, a model, or nothing.
+
+    Args:
+        run: that has left them.
+        unlike: why some weights of that run do not fit.
+        model: of the package.
+    """
+    if run is None:
+        return STARTS_FROM_A_MODEL.format(model=model)
+    strict = f"false # {unlike}" if unlike else "true"
+    return STARTS_FROM_A_RUN.format(run=run, weights=weights_of(run), strict=strict)
 
 
 def benchmark(
