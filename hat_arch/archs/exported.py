@@ -51,6 +51,8 @@ class Places(NamedTuple):
     are N windows of n tokens, and N larger key windows of m tokens around them.
     """
 
+    size: tuple[int, int]
+    """Height and width."""
     in_map: Tensor
     """``(N · n,)``: the map's token for each token of the windows."""
     in_windows: Tensor
@@ -84,6 +86,7 @@ class Windows(NamedTuple):
         key_y, key_x = top + self.steps(key_side) - margin, left + self.steps(key_side) - margin  # N, key_side
         inside = ((key_y >= 0) & (key_y < self.height))[:, :, None] & ((key_x >= 0) & (key_x < self.width))[:, None]
         return Places(
+            size=(self.height, self.width),
             in_map=self.in_map(image, y, x),
             in_windows=self.in_windows(map_y, map_x),
             shifted_in_map=self.in_map(image, cycled(y + shift, self.height), cycled(x + shift, self.width)),

@@ -40,8 +40,15 @@ class CAB(nn.Module):
             layers.append(ChannelAttention(num_feat, squeeze_factor))
         self.cab = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:  # B, H, W, C
-        return self.cab(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:  # B, H, W, C
+        return of_images(self.cab, x, places)
+
+
+def of_images(layers: nn.Module, x: Tensor, places: Places | None) -> Tensor:
+    """What layers for images make of features: ``(B, H, W, C)``, or while the network is exported ``(B, H · W, C)``."""
+    if places is None:
+        return layers(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return layers(x.unflatten(1, places.size).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class HAB(nn.Module):
@@ -81,7 +88,7 @@ class HAB(nn.Module):
         y = self.norm1(x)
         x = add(x, self.drop_path(self.attn(y, index, self.shift_size, masks, places)))
         if self.conv_block is not None:
-            x = add(x, self.conv_block(y), self.conv_scale)
+            x = add(x, self.conv_block(y, places), self.conv_scale)
         del y
         return add(x, self.drop_path(self.mlp(self.norm2(x))))
 
@@ -143,9 +150,11 @@ class RHAG(nn.Module):
         self.residual_group = residual_group
         self.conv = residual_conv(dim, resi_connection)
 
-    def forward(self, x: Tensor, *shared: Tensor | Places | None) -> Tensor:
-        y = self.residual_group(x, *shared)
-        return add(x, self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+    def forward(
+        self, x: Tensor, index_sa: Tensor, index_oca: Tensor, masks: Tensor, places: Places | None = None
+    ) -> Tensor:
+        y = self.residual_group(x, index_sa, index_oca, masks, places)
+        return add(x, of_images(self.conv, y, places))
 
 
 def residual_conv(dim: int, resi_connection: str) -> nn.Module:
@@ -347,20 +356,22 @@ class HAT(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The groups: ``(B, C, H, W)`` to the same, H and W multiples of the window size."""
-        x = self.patch_embed(x.permute(0, 2, 3, 1).contiguous())
+        x = x.permute(0, 2, 3, 1).contiguous()
+        places, (b, h, w) = None, x.shape[:3]
+        if is_exported():
+            places = Windows(b, h, w, self.window_size, x.device).places(self.shift_size, self.key_size)
+            x = x.flatten(1, 2)
+        x = self.patch_embed(x)
         if self.absolute_pos_embed is not None:
-            pixels, (h, w) = self.absolute_pos_embed.shape[1], x.shape[1:3]
+            pixels = self.absolute_pos_embed.shape[1]
             if pixels != h * w:
                 raise ValueError(f"with ape the (padded) image must have img_size's {pixels} pixels; it is {h}x{w}")
-            x = x + self.absolute_pos_embed.view(1, h, w, x.shape[3])
+            x = x + self.absolute_pos_embed.view(1, *x.shape[1:])
         x = self.pos_drop(x)
-        places = None
-        if is_exported():
-            b, h, w = x.shape[:3]
-            places = Windows(b, h, w, self.window_size, x.device).places(self.shift_size, self.key_size)
         for layer in self.layers:
             x = layer(x, self.relative_position_index_SA, self.relative_position_index_OCA, self.shift_masks, places)
-        return self.norm(x).permute(0, 3, 1, 2)
+        x = self.norm(x)
+        return (x if places is None else x.unflatten(1, places.size)).permute(0, 3, 1, 2)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """What follows the groups: ``(B, C, H, W)`` to ``(B, in_chans, H · upscale, W · upscale)``.

@@ -259,7 +259,7 @@ class WindowAttention(Attention):
         in_map, in_windows = places.in_map, places.in_windows
         if shift:
             in_map, in_windows = places.shifted_in_map, places.shifted_in_windows
-        windows = x.flatten(0, 2).index_select(0, in_map)
+        windows = x.flatten(0, -2).index_select(0, in_map)
         q, k, v = self.split_parts(self.qkv(windows), self.window_size**2, 3).unbind()
         if shift:
             q, k = masked_by_products(q, k, places.regions, self.scale)
@@ -323,7 +323,7 @@ class CrossAttention(Attention):
     def at_once(self, x: Tensor, bias: Tensor, places: Places) -> Tensor:
         """`cross_attention` for all windows at once."""
         dim = self.num_heads * self.head_dim
-        qkv = self.qkv(x.flatten(0, 2))
+        qkv = self.qkv(x.flatten(0, -2))
         q = qkv[:, :dim].index_select(0, places.in_map)
         kv = F.pad(qkv[:, dim:], (0, 0, 0, 1)).index_select(0, places.keys_in_map)  # the last token is zero
         q, kv = self.split_parts(q, self.window_size**2, 1), self.split_parts(kv, self.key_size**2, 2)

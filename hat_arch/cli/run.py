@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from .. import config
     from ..config import shipped_options
     from ..training import dry_run, pipeline
+    from ..training.measuring import is_of_loader
     from ..training.run import TrainingRun
     from ..training.tested_weights import for_test
 
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
             _say(f"process {rank}: another process of this run has ended")
-        elif "DataLoader worker" in str(error) or "DataLoader timed out" in str(error):
+        elif is_of_loader(error):
             remedy = f"if memory ran out, lower datasets:train:num_worker_per_gpu; {again}"
             _say(f"{str(error).splitlines()[0]}\n  {remedy}")
         else:

@@ -24,6 +24,9 @@ from ..degradations.resize import imresize
 from ..utils.errors import UserError, in_one_line
 from .result_names import NamedApart, shared_names
 
+LOADER = ("DataLoader worker", "DataLoader timed out")
+"""In PyTorch's errors about processes that read images."""
+
 
 @dataclass
 class Scores:
@@ -96,7 +99,8 @@ class MeasuringModel:
         try:
             yield
         except kinds as error:
-            if isinstance(error, (UserError, torch.OutOfMemoryError)) or self.run.dry:
+            passed_on = isinstance(error, (UserError, torch.OutOfMemoryError)) or is_of_loader(error)
+            if passed_on or self.run.dry:
                 raise
             raise UserError(f"{self.fed}: {where(self.opt, error)} fails on it: {in_one_line(error)}") from error
 
@@ -145,6 +149,11 @@ def where(opt: dict[str, Any], error: BaseException) -> str:
     """The network and model that an error came from, and the line of code."""
     line = traceback.extract_tb(error.__traceback__)[-1]
     return f"{opt['network_g']['type']} under {opt['model_type']} ({Path(line.filename).name}:{line.lineno})"
+
+
+def is_of_loader(error: BaseException) -> bool:
+    """Whether a process that reads images has died or hangs; PyTorch tells it by an error wherever the main one is."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LOADER)
 
 
 def has_ground_truth(dataset: Any) -> bool:

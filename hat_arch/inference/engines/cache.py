@@ -13,8 +13,10 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...utils import caches
@@ -71,6 +73,17 @@ class Cache:
         path = self.folder / name
         with contextlib.suppress(OSError):
             data = path.read_bytes()
+            os.utime(path)
+            return data
+        return None
+
+    def mapped(self, name: str) -> NDArray[np.uint8] | None:
+        """Content of a file without reading it into memory, or None; what is written to it stays in this process."""
+        if self.folder is None:
+            return None
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is empty
+            path = self.folder / name
+            data = np.memmap(path, np.uint8, "c")
             os.utime(path)
             return data
         return None

@@ -9,10 +9,12 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import openvino
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...utils.errors import in_one_line
@@ -32,6 +34,14 @@ ONCE_PIXELS = 2**13
 """Of images up to which compiling takes longer than running once in the graph for all shapes."""
 
 Shape = tuple[int, ...]
+
+
+class Graph(NamedTuple):
+    """A compiled graph."""
+
+    request: openvino.InferRequest
+    weights: NDArray[np.uint8] | None = None
+    """The file that it lies in, which it reads them from."""
 
 
 class OpenVINO:
@@ -83,7 +93,7 @@ class OpenVINO:
         self.state: list[object] | None = None
         self.key = ""
         self.model: openvino.Model | None = None
-        self.requests: dict[Shape, openvino.InferRequest] = {}
+        self.graphs: dict[Shape, Graph] = {}
         """By shape; that for all shapes is ``()``. The last is the one used last."""
         self.seen: set[Shape] = set()
 
@@ -98,46 +108,48 @@ class OpenVINO:
 
     def release(self) -> None:
         """Drops the compiled graphs."""
-        self.requests.clear()
+        self.graphs.clear()
 
     def __call__(self, images: Tensor) -> Tensor:
         if self.state is None:
             self.follow()
         with runtime_errors(self.name):
-            return self._infer(self._request(tuple(images.shape)), images)
+            return self._infer(self._graph(tuple(images.shape)).request, images)
 
     @staticmethod
     def _infer(request: openvino.InferRequest, images: Tensor) -> Tensor:
         return torch.from_numpy(request.infer([images.contiguous().numpy()], share_inputs=True)[0])
 
-    def _request(self, shape: Shape) -> openvino.InferRequest:
+    def _graph(self, shape: Shape) -> Graph:
         """What runs images of a shape."""
         file = f"{self.key}-{'x'.join(map(str, shape))}.blob"
         pixels = shape[0] * shape[2] * shape[3]
         if pixels <= ONCE_PIXELS and shape not in self.seen and not self.kept.has(file):
             self.seen.add(shape)
             shape, file = (), f"{self.key}.blob"
-        request = self.requests.pop(shape, None)
-        if request is None:
+        graph = self.graphs.pop(shape, None)
+        if graph is None:
             keeps = KEPT - 1 if pixels <= KEPT_PIXELS else 0
-            for other in list(self.requests)[: len(self.requests) - keeps]:
-                del self.requests[other]
-            request = self._compiled(shape, file).create_infer_request()
-        self.requests[shape] = request
-        return request
+            for other in list(self.graphs)[: len(self.graphs) - keeps]:
+                del self.graphs[other]
+            graph = self._compiled(shape, file)
+        self.graphs[shape] = graph
+        return graph
 
-    def _compiled(self, shape: Shape, file: str) -> openvino.CompiledModel:
-        """The graph for a shape, or for all: as it was kept, or compiled."""
-        if data := self.kept.read(file):
+    def _compiled(self, shape: Shape, file: str) -> Graph:
+        """That for a shape, or for all: as it was kept, or compiled."""
+        data = self.kept.mapped(file)
+        if data is not None:
             with contextlib.suppress(RuntimeError):  # it is damaged
-                return self.core.import_model(data, "CPU", self.config)
+                tensor = openvino.Tensor(data, shared_memory=True)
+                return Graph(self.core.import_model(tensor, "CPU", self.config).create_infer_request(), data)
         model = self._model()
         if shape:
             model = model.clone()
             model.reshape(shape)
         compiled = self.core.compile_model(model, "CPU", self.config)
         self.kept.write(file, compiled.export_model().getbuffer())
-        return compiled
+        return Graph(compiled.create_infer_request())
 
     def _model(self) -> openvino.Model:
         """OpenVINO's graph for images of every size: of a file, as it was kept, or converted."""

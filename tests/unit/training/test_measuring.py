@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -109,6 +110,18 @@ def test_networks_of_one_channel_train_and_validate(load, grey, color, cls):
     model.validation(loader, 1, writer, save_img=False)
     assert 0 < writer.scalars["metrics/demo_held_out/psnr"] < 40
     assert {image.shape for image in writer.images.values()} <= {(64, 4 * 64, 3)}
+
+
+def test_the_death_of_a_process_that_reads_images_is_not_the_network_s(load, monkeypatch):
+    model, loader = load()
+    for message, told in (("DataLoader worker (pid 7) is killed by signal: Killed.", RuntimeError), ("?", UserError)):
+
+        def fails(*_, message=message):
+            raise RuntimeError(message)
+
+        monkeypatch.setattr(type(model.net_g), "forward", fails)
+        with pytest.raises(told, match=re.escape(message)):
+            model.validation(loader, 1, None)
 
 
 def test_a_network_of_one_channel_refuses_colours_by_naming_the_key():

@@ -111,7 +111,7 @@ def test_all_processes_compute_by_what_the_first_says(build, monkeypatch):
     def broadcast(found):
         found[0] = other
 
-    monkeypatch.setattr(hat_model, "fastest_kernels", lambda *_, **__: pytest.fail("measured by another than the first"))
+    monkeypatch.setattr(hat_model, "fastest_kernels", lambda *_, **__: pytest.fail("measured here"))
     monkeypatch.setattr(hat_model.distributed, "broadcast_object_list", broadcast)
     for earlier in (None, PLAIN):  # from a checkpoint, on machines of several kinds
         model = build()
