@@ -72,6 +72,16 @@ def test_help_of_every_command_imports_the_standard_library_alone(start):
         assert code == 0 and out.startswith(" ".join(("usage: basicsr", *words))), out
 
 
+@pytest.mark.parametrize(("verb", "shown"), [("train", True), ("test", False)])
+def test_what_a_test_does_not_heed_is_taken_and_not_offered(capsys, verb, shown):
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    said = capsys.readouterr().out
+    for flag in ("--auto_resume", "--debug"):
+        assert (flag in said) == shown
+        assert cli.build_parser().parse_args([verb, "-opt", "a.yml", flag])
+
+
 def test_the_version_is_that_of_the_package(start):
     import hat_arch
 
