@@ -44,7 +44,7 @@ PEER = "peer"
 """Name of the candidate that ours is compared with."""
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Names of precisions, and the types for autocast."""
-PACKAGES = ("basicsr", "spandrel", "opencv-python", "lmdb", "hat-arch")
+PACKAGES = ("basicsr", "spandrel", "opencv-python", "lmdb", "openvino", "onnxruntime", "hat-arch")
 BLOCK_SECONDS = 0.5
 NOISE = 0.02
 COLOUR, MUTED = "#2a6f97", "#9aa5b1"

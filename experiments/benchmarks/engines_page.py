@@ -122,7 +122,8 @@ def read(files: Sequence[Path]) -> list[Result]:
         results.append(result)
     if not results:
         raise UserError(f"{HERE}: no engines_*.json; measure first: python engines.py")
-    return sorted(results, key=lambda one: (one["network"], one["size"], one["precision"] != "fp32"))
+    order = {name: place for place, name in enumerate(common.PRESETS)}
+    return sorted(results, key=lambda one: (order[one["network"]], one["size"], one["precision"] != "fp32"))
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ class Graph(NamedTuple):
 class OpenVINO:
     """Runs a network as OpenVINO compiles it.
 
-    A graph for one shape is a fifth faster than that for all, in a third of the memory, but takes seconds to compile:
+    A graph for one shape is faster than that for all, in less memory, but takes seconds to compile:
     small images run in the graph for all the first time, and in their own when their shape comes again.
 
     Args:
