@@ -67,6 +67,20 @@ class Places(NamedTuple):
     """``(N · m,)``: the map's token for each token of the key windows; ``B · H · W`` for what is beyond the map."""
 
 
+def as_tokens(x: Tensor, places: Places | None) -> Tensor:
+    """Features ``(B, H, W, C)`` as ``(B, H · W, C)`` while a network is exported; else they stay as they are.
+
+    Runtimes choose the order of four dimensions in memory by the next convolution, and copy them for layers that want
+    another; of three they keep it, and some have normalisations for three alone.
+    """
+    return x if places is None else x.flatten(1, 2)
+
+
+def as_map(x: Tensor, places: Places | None) -> Tensor:
+    """Undoes `as_tokens`."""
+    return x if places is None else x.unflatten(1, places.size)
+
+
 class Windows(NamedTuple):
     """The windows of a map of images. All sizes are in tokens; height and width are multiples of ``side``."""
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .exported import Places, Windows, crop_by_index
+from .exported import Places, Windows, as_map, as_tokens, crop_by_index
 from .layers import ChannelAttention, DropPath, Mlp, pad_to_multiple, reconstruction
 from .strips import add, is_exported, join, saves_memory, saving_memory, strips
 from .window_attention import CrossAttention, WindowAttention, overlap_size, relative_position_index, shift_masks
@@ -40,15 +40,8 @@ class CAB(nn.Module):
             layers.append(ChannelAttention(num_feat, squeeze_factor))
         self.cab = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:  # B, H, W, C
-        return of_images(self.cab, x, places)
-
-
-def of_images(layers: nn.Module, x: Tensor, places: Places | None) -> Tensor:
-    """What layers for images make of features: ``(B, H, W, C)``, or while the network is exported ``(B, H · W, C)``."""
-    if places is None:
-        return layers(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    return layers(x.unflatten(1, places.size).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)
+    def forward(self, x: Tensor) -> Tensor:  # B, H, W, C
+        return self.cab(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class HAB(nn.Module):
@@ -88,7 +81,7 @@ class HAB(nn.Module):
         y = self.norm1(x)
         x = add(x, self.drop_path(self.attn(y, index, self.shift_size, masks, places)))
         if self.conv_block is not None:
-            x = add(x, self.conv_block(y, places), self.conv_scale)
+            x = add(x, as_tokens(self.conv_block(as_map(y, places)), places), self.conv_scale)
         del y
         return add(x, self.drop_path(self.mlp(self.norm2(x))))
 
@@ -153,8 +146,8 @@ class RHAG(nn.Module):
     def forward(
         self, x: Tensor, index_sa: Tensor, index_oca: Tensor, masks: Tensor, places: Places | None = None
     ) -> Tensor:
-        y = self.residual_group(x, index_sa, index_oca, masks, places)
-        return add(x, of_images(self.conv, y, places))
+        y = as_map(self.residual_group(x, index_sa, index_oca, masks, places), places)
+        return add(x, as_tokens(self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1), places))
 
 
 def residual_conv(dim: int, resi_connection: str) -> nn.Module:
@@ -360,8 +353,7 @@ class HAT(nn.Module):
         places, (b, h, w) = None, x.shape[:3]
         if is_exported():
             places = Windows(b, h, w, self.window_size, x.device).places(self.shift_size, self.key_size)
-            x = x.flatten(1, 2)
-        x = self.patch_embed(x)
+        x = self.patch_embed(as_tokens(x, places))
         if self.absolute_pos_embed is not None:
             pixels = self.absolute_pos_embed.shape[1]
             if pixels != h * w:
@@ -370,8 +362,7 @@ class HAT(nn.Module):
         x = self.pos_drop(x)
         for layer in self.layers:
             x = layer(x, self.relative_position_index_SA, self.relative_position_index_OCA, self.shift_masks, places)
-        x = self.norm(x)
-        return (x if places is None else x.unflatten(1, places.size)).permute(0, 3, 1, 2)
+        return as_map(self.norm(x), places).permute(0, 3, 1, 2)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """What follows the groups: ``(B, C, H, W)`` to ``(B, in_chans, H · upscale, W · upscale)``.
