@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from .serve import add_address_options, announce, require_web
 
@@ -32,7 +33,10 @@ def run(args: argparse.Namespace) -> int:
     from ..web.limits import Limits
 
     limits = Limits()
-    shown = [runs.Run(runs.find(name)) for name in dict.fromkeys(args.runs)]
+    folders, others = runs.find_all(args.runs)
+    if others:
+        print(f"basicsr: passed over, since they are no runs: {', '.join(others)}", file=sys.stderr)
+    shown = [runs.Run(folder) for folder in folders]
     listening = serving.listen(args.host, args.port)
     token = serving.token_for(args.host, args.name)
     announce(serving.address(listening, args.host, token), args.open)

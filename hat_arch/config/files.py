@@ -134,11 +134,17 @@ def find_models(opt: Options, problems: Problems) -> None:
     for key, value in opt["path"].items():
         if not key.startswith("pretrain_network_") or not value or from_home(value).is_file():
             continue
-        if model := named.named(str(value)):
+        if model := model_of(value):
             if path := model.path():
                 opt["path"][key] = str(path)
             else:
                 problems.add_absent(("path", key), value, "model", f"  to have it: basicsr models get {model.name}")
+
+
+def model_of(value: object) -> named.Model | None:
+    """The model that a path or name means: also the file of one where official option files look for downloads."""
+    path = Path(str(value))
+    return named.named(path.name if path.parent == named.DOWNLOADED_BY_HAND else str(value))
 
 
 def check_networks(opt: Options, problems: Problems) -> None:
@@ -194,7 +200,7 @@ def _check_weights(network: nn.Module, letter: str, paths: Options, problems: Pr
         return
     path = from_home(file)
     if not path.is_file():
-        if not named.named(str(file)):  # else `find_models` has said so
+        if not model_of(file):  # else `find_models` has said so
             problems.add_absent(key, file, "file")
         return
     try:

@@ -25,7 +25,7 @@ from torch import nn
 from .. import config
 from ..compat.registration import registered
 from ..config import shipped_options
-from ..config.files import absent_weights, build_for_shapes, without_absent_weights
+from ..config.files import absent_weights, build_for_shapes, model_of, without_absent_weights
 from ..config.keys import networks
 from ..config.reading import Options
 from ..config.source import reads
@@ -57,7 +57,6 @@ MAKE = {
     **{one.folder: "basicsr data prepare benchmarks FOLDER_WITH_ALL" for one in BENCHMARK_SETS},
 }
 """Folder below ``datasets/``, or the last two folders → the command that makes it."""
-OFFICIAL = "https://github.com/XPixelGroup/HAT"
 
 
 def dry_run(
@@ -230,8 +229,8 @@ def _weights(file: Path, opt: Options, absent: list[Path]) -> list[tuple[str, st
             text = f"{path}, loaded"
         elif maker.is_file():
             text = f"missing: {path}; to make it: basicsr train -opt {maker}"
-        elif path.parent.name == "pretrained_models" and "HAT" in path.name:
-            text = f"missing: {path}; get it from {OFFICIAL}"
+        elif model := model_of(path):
+            text = f"missing: {path}; to have it: basicsr models get {model.name}"
         else:
             text = f"missing: {path}"
         rows.append(("weights", text))

@@ -41,6 +41,25 @@ def find(name: str) -> Path:
     raise UserError(f"{folder}: is no folder of a run{hint}")
 
 
+def find_all(names: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The folders of runs that a user means, and those names that are of something else, as ``experiments/*`` has them.
+
+    Raises:
+        UserError: nothing has such a name, or nothing is of a run.
+    """
+    found, others = [], []
+    for name in dict.fromkeys(names):
+        try:
+            found.append(find(name))
+        except UserError:
+            if len(names) == 1 or not Path(name).exists():
+                raise
+            others.append(name)
+    if not found:
+        raise UserError(f"{', '.join(others)}: none of them is the folder of a run")
+    return found, others
+
+
 def is_run(folder: Path) -> bool:
     """Whether a training has written to a folder."""
     return any(folder.glob("*.yml")) and (any(folder.glob("train_*.log")) or (folder / "models").is_dir())

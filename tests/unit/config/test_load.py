@@ -235,11 +235,13 @@ def test_weights_must_fit_the_network(options, write_options, tmp_path, monkeypa
     assert not (tmp_path / "owned").exists()
 
 
-def test_weights_may_be_named_as_models_are(options, write_options, tmp_path, monkeypatch):
+@pytest.mark.parametrize("value", ["HAT_SRx4", "./experiments/pretrained_models/HAT_SRx4.pth"])
+def test_weights_may_be_named_as_models_are(options, write_options, tmp_path, monkeypatch, value):
+    """By name, or as the official files do, which know one folder for what is downloaded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HAT_ARCH_MODELS", str(tmp_path / "cache"))
-    options["path"]["pretrain_network_g"] = "HAT_SRx4"
-    with pytest.raises(ConfigError, match=r"pretrain_network_g: no model 'HAT_SRx4'[^\n]*\n.*models get HAT_SRx4"):
+    options["path"]["pretrain_network_g"] = value
+    with pytest.raises(ConfigError, match=rf"pretrain_network_g: no model '{value}'[^\n]*\n.*models get HAT_SRx4"):
         config.load(write_options(options), is_train=True)
     (tmp_path / "cache").mkdir()
     arguments = {key: value for key, value in options["network_g"].items() if key != "type"}

@@ -75,6 +75,13 @@ def test_option_files_run(name, parameters):
     assert any("missing: datasets/" in line for line in lines)
 
 
+def test_official_weights_that_are_not_there_come_with_their_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HAT_ARCH_MODELS", str(tmp_path))
+    said = dry_run.dry_run(shipped_options.named("test_HAT_SRx4_no_gt"), is_train=False)
+    assert "missing: experiments/pretrained_models/HAT_SRx4.pth; to have it: basicsr models get HAT_SRx4\n" in said
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

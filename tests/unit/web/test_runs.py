@@ -15,7 +15,7 @@ from hat_arch.web import runs
 from hat_arch.web.board_page import BoardPage
 from hat_arch.web.limits import Limits
 from hat_arch.web.logs import Log
-from hat_arch.web.runs import Run, compare_options, find, key, thinned
+from hat_arch.web.runs import Run, compare_options, find, find_all, key, thinned
 
 LOG = """\
 2026-11-25 20:05:26,568 INFO: [train..][epoch:  0, iter:   1,000, lr:(6.394e-05,)] [eta: 0:05:29, time (data): 2.372 (0.015)] l_pix: 2.6734e-02 grad_norm: 2.0494e-01 
@@ -131,6 +131,19 @@ def test_runs_are_found_by_path_and_name(run):
         with pytest.raises(UserError, match=name.replace(".", r"\.")) as error:
             find(name)
         assert word in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_pattern_may_bring_what_is_no_run(run):
+    """``experiments/*`` in a clone of the repository has more than runs."""
+    Path("experiments/benchmarks").mkdir()
+    Path("experiments/README.md").touch()
+    names = [str(path) for path in sorted(Path("experiments").iterdir())]
+    folders, others = find_all([*names, "experiments/one"])
+    assert folders == [Path("experiments/one")]
+    assert others == ["experiments/README.md", "experiments/benchmarks"]
+    for wrong, word in ((["one", "tow"], "tow: no such folder"), (others, "none of them is the folder of a run")):
+        with pytest.raises(UserError, match=word):
+            find_all(wrong)
 
 
 def test_the_page_shows_runs_and_writes_nothing(run, tmp_path):
