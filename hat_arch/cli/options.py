@@ -7,8 +7,6 @@ import math
 import re
 from pathlib import Path
 
-import yaml
-
 from ..utils.errors import UserError
 from .parser import add_plugin_option
 
@@ -60,6 +58,8 @@ def list_all(args: argparse.Namespace) -> int:
 
 def copy_one(args: argparse.Namespace) -> int:
     """Copies an option file, by default into the current folder; under another name, that is the run's name too."""
+    import yaml
+
     from ..config import shipped_options
     from ..utils.files import write_file
 

@@ -21,11 +21,9 @@ def folder() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hat_arch"
     except RuntimeError:  # no home
         user = os.getuid()
-        made = Path(tempfile.gettempdir()) / f"hat_arch_{user}"
-        with contextlib.suppress(OSError):  # it is there, or whoever writes into it is told
-            made.mkdir(mode=0o700)
+        own = Path(tempfile.gettempdir()) / f"hat_arch_{user}"
         with contextlib.suppress(FileNotFoundError):
-            state = made.lstat()
+            state = own.lstat()
             if not stat.S_ISDIR(state.st_mode) or state.st_uid != user or state.st_mode & 0o022:
-                raise UserError(f"{made}: belongs to others, too; set XDG_CACHE_HOME to a folder of yours") from None
-        return made
+                raise UserError(f"{own}: belongs to others, too; set XDG_CACHE_HOME to a folder of yours") from None
+        return own
