@@ -28,10 +28,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         add("--launcher", choices=launchers, default="none", help="how several processes were started")
         per_gpu = "start N processes, one a GPU (on a machine without GPUs, N processes on the CPU)"
         add("--gpus", type=int, metavar="N", help=per_gpu)
-        of_train = {"--auto_resume": "go on from the newest state of the run, if there is one",
-                    "--debug": "validate and save every 8 iterations"}  # fmt: skip
-        for flag, help in of_train.items():  # taken by BasicSR's test too
-            add(flag, action="store_true", help=help if name == "train" else argparse.SUPPRESS)
+        hidden = argparse.SUPPRESS if name == "test" else None  # BasicSR's test takes them too, to no effect
+        resume = "go on from the newest state of the run, if there is one"
+        add("--auto_resume", action="store_true", help=hidden or resume)
+        add("--debug", action="store_true", help=hidden or "validate and save every 8 iterations")
         add("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
         add("--checked", action="store_true", help=argparse.SUPPRESS)  # set by --gpus: see `launch`
         dry_run = "try the option file without data, in half a minute: all checks, then one step (of train) and a "

@@ -67,18 +67,12 @@ class Cache:
         return self.folder is not None and (self.folder / name).is_file()
 
     def read(self, name: str) -> bytes | None:
-        """Content of a file, or None."""
-        if self.folder is None:
-            return None
-        path = self.folder / name
-        with contextlib.suppress(OSError):
-            data = path.read_bytes()
-            os.utime(path)
-            return data
-        return None
+        """Content of a file, or None if it is not there or empty."""
+        data = self.mapped(name)
+        return None if data is None else data.tobytes()
 
     def mapped(self, name: str) -> NDArray[np.uint8] | None:
-        """Content of a file without reading it into memory, or None; what is written to it stays in this process."""
+        """`read` without bringing a file into memory; what is written to it stays in this process."""
         if self.folder is None:
             return None
         with contextlib.suppress(OSError, ValueError):  # ValueError: it is empty
