@@ -305,3 +305,14 @@ def test_the_board_is_live_and_its_slider_goes_through_the_iterations(look, run,
             writer.add_scalar("losses/l_new", 0.5, 201)
         page.locator(".chart", has_text="l_new").wait_for(timeout=20_000)
         assert page.inner_text("#iteration-value") == "100"  # it stays where it was put
+
+
+def test_a_curve_that_hardly_moves_has_ticks_that_differ(look, run):
+    with SummaryWriter(str(run.events.folder), filename_suffix=".flat") as writer:
+        for iteration, value in ((100, 32.397), (200, 32.398)):
+            writer.add_scalar("metrics/flat/psnr", value, iteration)
+    with served(BoardPage([run], Limits()).app) as address:
+        chart = look(address, "desktop").locator(".chart", has_text="flat: psnr")
+        chart.locator("svg text").first.wait_for()
+        texts = chart.locator("svg text[text-anchor=end]").all_text_contents()
+        assert len(texts) > 2 and len({*texts}) == len(texts)

@@ -50,9 +50,11 @@ export class Chart {
     const y = (value) => TOP + (1 - (scaled(value) - low) / (high - low || 1)) * (HEIGHT - TOP - BOTTOM);
     Object.assign(this, { x, first, last });
     const parts = [];
-    for (const value of this.log ? logarithmicTicks(low, high) : ticks(low, high, 4)) {
+    const marks = this.log ? logarithmicTicks(low, high) : ticks(low, high, 4);
+    const texts = labels(marks);
+    for (const [i, value] of marks.entries()) {
       parts.push(shape("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
-      parts.push(shape("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, short(value)));
+      parts.push(shape("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, texts[i]));
     }
     for (const tick of ticks(first, last, Math.max(2, width / 110))) {
       parts.push(shape("text", { x: Math.min(x(tick), width - 16), y: HEIGHT - 6, "text-anchor": "middle" }, brief(tick)));
@@ -143,6 +145,12 @@ function ticks(low, high, wanted) {
 function logarithmicTicks(low, high) {
   if (high - low < 1.2) return ticks(10 ** low, 10 ** high, 4).filter((value) => value > 0);
   return ticks(Math.ceil(low), Math.floor(high), 4).filter(Number.isInteger).map((tick) => 10 ** tick);
+}
+
+/** Texts of ticks, with as many digits as it takes to tell them apart. */
+function labels(values, digits = 4) {
+  const texts = values.map((value) => short(value, digits));
+  return digits > 6 || new Set(texts).size === texts.length ? texts : labels(values, digits + 1);
 }
 
 export function short(value, digits = 4) {
