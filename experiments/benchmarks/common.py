@@ -31,7 +31,7 @@ from torch.utils.benchmark import Timer
 from hat_arch.archs.hat_arch import HAT
 from hat_arch.archs.presets import PRESETS
 from hat_arch.inference.memory import is_out_of_memory
-from hat_arch.utils import allocator, openmp
+from hat_arch.utils import allocator, denormals, openmp
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.files import write_file
 from hat_arch.utils.machine import describe, environment, pick_device
@@ -228,12 +228,14 @@ def settle(threads: int | None, ours: bool = False) -> None:
 
     Args:
         threads: of the CPU; None: as many as PyTorch chooses.
-        ours: whether memory is kept from layer to layer, as ``basicsr`` does; the peer's users have glibc's defaults.
+        ours: whether memory is kept from layer to layer and denormal numbers are zero, as ``basicsr`` has it; the peer's
+            users have the defaults of glibc and of the processor.
     """
     torch.set_num_threads(threads or torch.get_num_threads())
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if ours:
         allocator.keep()
+        denormals.flush()
 
 
 # time

@@ -76,22 +76,21 @@ class _ChunkedAttention(torch.autograd.Function):
                 out = attention(q, k, v, bias, ctx.scale)
             grads = iter(torch.autograd.grad(out, learning, grad, create_graph=again))
             return *(next(grads) if z.requires_grad else None for z in ctx.saved_tensors), None
+        q, k, v, grad = (z.contiguous() for z in (q, k, v, grad))
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        dbias = None
-        if ctx.needs_input_grad[3]:
-            dbias = torch.zeros(bias.shape, dtype=torch.promote_types(bias.dtype, torch.float32))
+        dbias = torch.zeros(bias.shape, dtype=torch.promote_types(bias.dtype, torch.float32))
         buffer = None
         for part, weights in _chunks(q, k, bias, ctx.scale):
             q_, k_, v_, grad_ = (z[part].flatten(0, 1) for z in (q, k, v, grad))
-            dv[part] = torch.bmm(weights.transpose(1, 2), grad_).view_as(v[part])
+            torch.bmm(weights.transpose(1, 2), grad_, out=dv[part].flatten(0, 1))
             buffer = torch.empty_like(weights) if buffer is None else buffer
             slopes = torch.bmm(grad_, v_.transpose(1, 2), out=buffer[: len(weights)])
             slopes = torch.ops.aten._softmax_backward_data.out(slopes, weights, -1, weights.dtype, grad_input=slopes)
-            if dbias is not None:
-                dbias += slopes.view(-1, *bias.shape).sum(0, dtype=dbias.dtype)
-            dq[part] = torch.bmm(slopes, k_).mul_(ctx.scale).view_as(q[part])
-            dk[part] = torch.bmm(slopes.transpose(1, 2), q_).mul_(ctx.scale).view_as(k[part])
-        return dq, dk, dv, None if dbias is None else dbias.to(bias.dtype), None
+            for of_window in slopes.view(-1, *bias.shape):
+                dbias += of_window
+            torch.bmm(slopes, k_, out=dq[part].flatten(0, 1))
+            torch.bmm(slopes.transpose(1, 2), q_, out=dk[part].flatten(0, 1))
+        return dq.mul_(ctx.scale), dk.mul_(ctx.scale), dv, dbias.to(bias.dtype), None
 
 
 def _chunks(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]:

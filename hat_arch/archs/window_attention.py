@@ -147,7 +147,10 @@ class Attention(nn.Module):
         """Bias of each head for each query and key, ``(heads, n, m)``, from rows of the table (0 or more)."""
         table = self.relative_position_bias_table.t()
         if torch.is_grad_enabled() and not is_exported():
-            return table[:, index]
+            if table.device.type != "cpu":
+                return table[:, index]
+            rows = index.flatten().expand(len(table), -1)
+            return table.gather(1, rows).unflatten(1, index.shape)  # its gradient takes a fifth as long
         return table.contiguous().index_select(1, index.flatten()).unflatten(1, index.shape)  # takes a quarter as long
 
     def projections(self) -> tuple[Projection, Projection]:

@@ -84,9 +84,8 @@ def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] |
         if getattr(args, "needs_library", True):
             if load_library is not None:
                 load_library()
+            _set_up_process()
             _load_plugins(args)
-            _silence_opencv()
-            allocator.keep()
         code = args.run(args)
         sys.stdout.flush()
         return code
@@ -105,10 +104,18 @@ def main(argv: Sequence[str] | None = None, load_library: Callable[[], object] |
     return USER_ERROR
 
 
-def _silence_opencv() -> None:
-    """Keeps OpenCV from warning of damaged images, which the commands name themselves."""
+def _set_up_process() -> None:
+    """What concerns the whole process.
+
+    Memory is kept, denormal numbers are zero, and OpenCV does not warn of damaged images, which the commands name
+    themselves.
+    """
     import cv2
 
+    from ..utils import denormals
+
+    allocator.keep()
+    denormals.flush()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 

@@ -124,7 +124,7 @@ def measure(name: str, task: str, precision: str, args: argparse.Namespace, devi
     from ..compat.registration import build
     from ..inference.memory import is_out_of_memory
     from ..inference.prepared import Prepared
-    from ..utils import allocator
+    from ..utils import allocator, denormals
     from ..utils.peak_memory import peak_memory
 
     plugins.load_local(args.plugin)
@@ -132,7 +132,8 @@ def measure(name: str, task: str, precision: str, args: argparse.Namespace, devi
     torch.manual_seed(0)
     network = build(section)
     if name == OURS:
-        allocator.keep()  # as every basicsr command does; spandrel's users have the C library's defaults
+        allocator.keep()  # as every basicsr command does; spandrel's users have the defaults
+        denormals.flush()
     else:
         from spandrel.architectures.HAT import HAT as PeerHAT
 

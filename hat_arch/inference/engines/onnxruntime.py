@@ -123,6 +123,7 @@ def opened(source: Path | bytes, use: list[Any]) -> onnxruntime.InferenceSession
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # as `hat_arch.utils.denormals` does
     try:
         return onnxruntime.InferenceSession(source if isinstance(source, bytes) else str(source), options, use)
     except Exception as error:  # ONNX Runtime's have no class in common
