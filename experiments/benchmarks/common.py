@@ -117,9 +117,17 @@ def show_size(size: Sequence[int]) -> str:
 
 
 def network_options(name: str, groups: int | None = None) -> dict[str, Any]:
-    """Arguments of an official ×4 network; ``groups``: with its first residual groups alone."""
+    """Arguments of a ×4 network, all with the paper's upsampling, since the peer knows no other.
+
+    ``groups``: with its first residual groups alone.
+    """
     found = PRESETS[name]
-    return {**found, "depths": found["depths"][:groups], "num_heads": found["num_heads"][:groups]}
+    return {
+        **found,
+        "upsampler": "pixelshuffle",
+        "depths": found["depths"][:groups],
+        "num_heads": found["num_heads"][:groups],
+    }
 
 
 def build(network: Mapping[str, Any], peer: bool = False) -> nn.Module:
@@ -228,7 +236,7 @@ def settle(threads: int | None, ours: bool = False) -> None:
 
     Args:
         threads: of the CPU; None: as many as PyTorch chooses.
-        ours: whether memory is kept from layer to layer and denormal numbers are zero, as ``basicsr`` has it; the peer's
+        ours: whether memory is kept from layer to layer and denormal numbers are zero, as in ``basicsr``; the peer's
             users have the defaults of glibc and of the processor.
     """
     torch.set_num_threads(threads or torch.get_num_threads())

@@ -21,6 +21,7 @@ from hat_arch.training.hat_model import HATModel
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.peak_memory import PeakMemory, peak_memory
 from hat_arch.utils.text_tables import aligned
+from hat_arch.weights.load import load_network
 
 CASES: dict[str, dict[str, Any]] = {
     "fp32": {},
@@ -47,6 +48,8 @@ class Candidate:
         opt = model_options(network, CASES.get(name, {}), device)
         torch.manual_seed(0)
         self.model = peer_model(opt) if name == PEER else HATModel(opt)
+        if args.weights:
+            begin_from(args.weights, self.model)
         generator = torch.Generator().manual_seed(0)
         sides = {"lq": args.patch, "gt": args.patch * network["upscale"]}
         self.data = {key: torch.rand(args.batch, 3, side, side, generator=generator) for key, side in sides.items()}
@@ -99,6 +102,17 @@ def peer_model(opt: dict[str, Any]) -> SRModel:
     return model
 
 
+def begin_from(weights: str, model: SRModel) -> None:
+    """Gives a model the trained weights that have the names and shapes of its own; the others stay random."""
+    trained = load_network(weights).state_dict()
+    own = model.get_bare_model(model.net_g).state_dict()
+    fitting = {name: value for name, value in trained.items() if name in own and value.shape == own[name].shape}
+    if len(fitting) < len(own) / 2:
+        raise UserError(f"--weights {weights}: {len(fitting)} of the network's {len(own)} tensors fit")
+    model.get_bare_model(model.net_g).load_state_dict(fitting, strict=False)
+    model.model_ema(0)
+
+
 def measure(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[str, Result]]:
     common.peer_class()
     cases = args.case or DEFAULT[device.type]
@@ -112,7 +126,7 @@ def measure(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[st
         clocks = {name: partial(worker.call, "seconds") for name, worker in workers.items()}
         times = common.idle_and_busy(clocks, args)
     yield (
-        f"train_{args.network}_{args.batch}x{args.patch}_{device.type}",
+        f"train_{args.network}_{args.batch}x{args.patch}{'_trained' if args.weights else ''}_{device.type}",
         {
             "suite": "train",
             "config": network,
@@ -140,6 +154,7 @@ def report(result: Result) -> str:
         ms, when_busy = f"{1000 * times['median']:.0f}", common.busy_cell(result, name)
         rows.append([name, ms, fast, when_busy, f"{mib:.0f}", f"{mib / peer:.2f}"])
     title = f"{result['network']} ×4, a training step, batch {result['batch']}, LR patches of {result['patch']}"
+    title += f", from {result['weights']}" if result.get("weights") else ""
     return f"{title}\n{aligned(['', 'ms', 'times as fast', 'ms when busy', 'peak extra MiB', 'of the peer'], rows)}"
 
 
@@ -150,6 +165,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--batch", type=common.positive, default=1, metavar="N", help="patches of a step; 1 by default")
     add("--patch", type=common.positive, default=64, metavar="PX", help="side of the LR patches; 64 by default")
+    add("--weights", metavar="FILE", help="trained ones to begin from, such as hat-light-x4 with --network HAT-light")
     add("--case", nargs="+", choices=list(CASES), help="settings of ours; by default " + ", ".join(DEFAULT["cpu"]))
     return made
 

@@ -2,7 +2,7 @@
 
 PyTorch computes on OpenMP's threads. Between two operations they spin: they ask again and again whether there is work,
 and only after a while do they sleep. Beside other work, a thread that spins holds the core that the thread it waits for
-would need: HAT ×4 at 64×64 in bf16 on two cores took 0.6 s, and 1.9 s and more beside one busy loop. With 1,000 rounds
+would need: HAT ×4 at 64×64 in bf16 on two cores took 0.6 s, and 1.9 s and more beside one busy loop. With 3,000 rounds
 of spinning it takes a few percent longer on an idle machine, and 1.35 s beside the loop
 (``experiments/benchmarks/inference.py`` measures both).
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 WAIT = {
-    "GOMP_SPINCOUNT": "1000",  # rounds; GNU's runtime, which PyTorch for Linux carries
+    "GOMP_SPINCOUNT": "3000",  # rounds; GNU's runtime, which PyTorch for Linux carries
     "KMP_BLOCKTIME": "1",  # milliseconds; Intel's and LLVM's, of macOS, Windows and conda. Others read neither.
 }
 OF_THE_USER = ("OMP_WAIT_POLICY", *WAIT)
