@@ -21,6 +21,7 @@ from hat_arch.training.hat_model import HATModel
 from hat_arch.utils.errors import UserError
 from hat_arch.utils.peak_memory import PeakMemory, peak_memory
 from hat_arch.utils.text_tables import aligned
+from hat_arch.weights import named
 from hat_arch.weights.load import load_network
 
 CASES: dict[str, dict[str, Any]] = {
@@ -104,7 +105,7 @@ def peer_model(opt: dict[str, Any]) -> SRModel:
 
 def begin_from(weights: str, model: SRModel) -> None:
     """Gives a model the trained weights that have the names and shapes of its own; the others stay random."""
-    trained = load_network(weights).state_dict()
+    trained = load_network(named.find(weights)).state_dict()
     own = model.get_bare_model(model.net_g).state_dict()
     fitting = {name: value for name, value in trained.items() if name in own and value.shape == own[name].shape}
     if len(fitting) < len(own) / 2:

@@ -1,7 +1,8 @@
 """Makes the CPU take numbers below 1.2e-38 for zero.
 
-Attention's masks add -100 to scores, whose exponentials then are such denormal numbers, and processors compute with them
-many times more slowly: softmax takes 9 times as long, a product of matrices 10 times, and so do their gradients.
+Attention's masks add -100 to scores, and trained attention is sharp, so that many of its weights are such denormal
+numbers. Processors compute with them many times more slowly: a softmax took 9 times as long, a product of matrices 10
+times, and training a compact HAT from trained weights 1.65 times.
 """
 
 from __future__ import annotations
