@@ -5,6 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+import torch
+
+pytestmark = pytest.mark.skipif(not torch.set_flush_denormal(False), reason="PyTorch cannot do so on this processor")
+
 PROBE = """
 import torch
 from hat_arch import cli
