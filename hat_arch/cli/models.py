@@ -9,6 +9,10 @@ from pathlib import Path
 from ..utils.errors import UserError
 
 MIB = 2**20
+NOTE = 27
+"""Columns of a note: the table has 120 then."""
+CHECKSUM = {True: "", False: ", WRONG", None: ", unknown"}
+"""What is said of a file's checksum beside its place."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -16,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "models",
         help="list the models that can be named; get, add, convert one",
         description="Lists the models that --model, --weights and option files can name: those in the package, and "
-        "those that others have published, with where they lie on this machine and whether their checksum is right.",
+        "those that others have published, with where they lie on this machine, and whether a checksum is WRONG or unknown.",
     )
     parser.set_defaults(run=list_all, needs_library=False)
     verbs = parser.add_subparsers(metavar="VERB")
@@ -47,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def list_all(args: argparse.Namespace) -> int:
     """Prints a table of the models; returns 1 if a file is not what its checksum says."""
-    from urllib.parse import urlsplit
+    import textwrap
 
     from ..utils.files import sha256
     from ..utils.text_tables import aligned
@@ -56,14 +60,16 @@ def list_all(args: argparse.Namespace) -> int:
     rows, wrong = [], []
     for model in named.models().values():
         path = model.path()
-        verdict = {True: "right", False: "WRONG", None: "unknown"}[model.fits(sha256(path))] if path else ""
-        if verdict == "WRONG":
+        fits = model.fits(sha256(path)) if path else None
+        if path and fits is False:
             wrong.append(f"{path}: is not {model.name}, or damaged; delete it, and: basicsr models get {model.name}")
         size = path.stat().st_size if path else model.bytes
-        where = "in the package" if path and path.parent == named.INSIDE else str(path or "not here")
+        places = {named.INSIDE: "package", named.IN_CLONE: "clone"}
+        where = places.get(path.parent, "downloaded") + CHECKSUM[fits] if path else "not here"
         row = [model.name, f"x{model.scale}", model.network, f"{size / MIB:.1f}" if size else "", model.licence]
-        rows.append([*row, urlsplit(model.page).netloc or "hat_arch", where, verdict, model.note])
-    print(aligned(["name", "scale", "network", "MiB", "licence", "source", "where", "checksum", "note"], rows))
+        rows.append([*row, where, textwrap.fill(model.note, NOTE)])
+    header = ["name", "scale", "network", "MiB", "licence", "where", "note"]
+    print(aligned(header, rows, left={0, 1, 2, 4, 5, 6}))
     print(f"\nbasicsr models get NAME puts one into {named.cache()}")
     for line in wrong:
         print(f"basicsr: {line}", file=sys.stderr)
@@ -84,6 +90,8 @@ def tell(args: argparse.Namespace) -> int:
         raise WeightsError(f"{path}: {error}") from error
     model = named.recognise(path)
     print(f"{path}: {path.stat().st_size:,} bytes, {model.name if model else 'of no checksum that is known'}")
+    if model:
+        print(f"  {model.note}; licence: {model.licence}; source: {model.page or 'hat_arch'}")
     for name, weights in content.items():
         count = sum(tensor.numel() for tensor in weights.values())
         types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})

@@ -38,6 +38,8 @@ def test_the_list_tells_what_is_where_and_whether_it_is_right(run, tmp_path):
     assert code == 0 and run("list")[1] == out
     [line] = [line.split() for line in out.splitlines() if line.startswith("HAT_SRx4_ImageNet-pretrain ")]
     assert line[1:5] == ["x4", "HAT", "81.2", "Apache-2.0"] and "not here" in " ".join(line)
+    assert max(map(len, out.splitlines()[:-1])) <= 120
+    assert out.count("package ") == len(list(named.INSIDE.glob("*.safetensors")))
     file = tmp_path / "cache/HAT_SRx4.pth"
     file.parent.mkdir()
     file.write_bytes(b"another file")
@@ -50,6 +52,13 @@ def test_what_a_file_holds(run, weights):
     assert code == 0 and "params_ema is a HAT" in out and "embed_dim: 12" in out and "upscale: 2" in out
     torch.save({"conv_first.weight": torch.ones(1), "body.0.rdb1.conv1.weight": torch.ones(1)}, "other.pth")
     assert "params is a" in run("info", "other.pth")[1]
+
+
+def test_the_source_of_a_known_file(run, weights, tmp_path, monkeypatch):
+    page, digest = "https://example.org/models", sha256(tmp_path / "net.pth")
+    model = named.Model("HAT_SRx9", "HAT_SRx9.pth", 9, sha256=digest, page=page, note="small", licence="MIT")
+    monkeypatch.setattr(named, "_published", lambda: {model.name: model})
+    assert f"  small; licence: MIT; source: {page}\n" in run("info", "net.pth")[1]
 
 
 def test_a_file_is_added_if_it_is_what_it_is_said_to_be(run, weights, tmp_path, monkeypatch):
