@@ -20,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "models",
         help="list the models that can be named; get, add, convert one",
         description="Lists the models that --model, --weights and option files can name: those in the package, and "
-        "those that others have published, with where they lie on this machine, and which checksum is wrong or unknown.",
+        "those that others have published, with where they lie on this machine, and which checksum is wrong.",
     )
     parser.set_defaults(run=list_all, needs_library=False)
     verbs = parser.add_subparsers(metavar="VERB")
