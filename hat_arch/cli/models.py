@@ -35,10 +35,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     get.add_argument("--mirror", metavar="URL", help="address of a folder to look in first")
     get.set_defaults(run=get_some, after_stop="; the same command goes on from there")
 
-    add = verbs.add_parser("add", help="take a downloaded file, recognised by its checksum, into the models")
-    add.add_argument("file", type=Path, metavar="FILE")
+    add = verbs.add_parser("add", help="take downloaded files, recognised by their checksums, into the models")
+    add.add_argument("files", type=Path, metavar="FILE", nargs="+")
     add.add_argument("--name", metavar="NAME", help="which of the listed ones it is, if its checksum is not known")
-    add.set_defaults(run=add_one)
+    add.set_defaults(run=add_some)
 
     convert = verbs.add_parser("convert", help="write weights as .safetensors or .pth")
     convert.add_argument("source", metavar="IN", help="file or name")
@@ -120,33 +120,41 @@ def get_some(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_one(args: argparse.Namespace) -> int:
-    """Copies a file to where models are looked for, under its name."""
+def add_some(args: argparse.Namespace) -> int:
+    """Copies files to where models are looked for, under their names."""
+    if args.name and len(args.files) > 1:
+        raise UserError(f"--name {args.name}: is of one file; {len(args.files)} are named")
+    for file in args.files:
+        print(_add(file, args.name))
+    return 0
+
+
+def _add(file: Path, name: str | None) -> Path:
+    """Copies a file to where models are looked for, and returns its new place."""
     import shutil
 
     from ..utils.files import replacing
     from ..weights import content, named
 
-    if not args.file.is_file():
-        raise UserError(f"{args.file}: no such file")
-    if problem := content.problem(args.file):
-        raise UserError(f"{args.file}: {problem}")
-    known = named.recognise(args.file)
-    if known is None and args.name is None:
-        raise UserError(f"{args.file}: its checksum is of no model that is known; say which it is: --name NAME")
-    if known is None and named.named(args.name) is None:
-        own = f"a model of your own is named by its file: --model {args.file}"
-        raise UserError(f"{args.file}: --name {args.name} is none of those that basicsr models lists; {own}")
-    model = known or named.get(args.name)
-    if args.name and (model is not named.get(args.name) or model.fits(named.sha256(args.file)) is False):
-        raise UserError(f"{args.file}: is {known.name if known else f'not {args.name}: its checksum is another'}")
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    if problem := content.problem(file):
+        raise UserError(f"{file}: {problem}")
+    known = named.recognise(file)
+    if known is None and name is None:
+        raise UserError(f"{file}: its checksum is of no model that is known; say which it is: --name NAME")
+    if known is None and named.named(str(name)) is None:
+        own = f"a model of your own is named by its file: --model {file}"
+        raise UserError(f"{file}: --name {name} is none of those that basicsr models lists; {own}")
+    model = known or named.get(str(name))
+    if name and (model is not named.get(name) or model.fits(named.sha256(file)) is False):
+        raise UserError(f"{file}: is {known.name if known else f'not {name}: its checksum is another'}")
     if model.inside:
         raise UserError(f"{model.name}: came with the package")
     target = named.cache() / model.file
-    with args.file.open("rb") as source, replacing(target) as file:
-        shutil.copyfileobj(source, file)
-    print(target)
-    return 0
+    with file.open("rb") as source, replacing(target) as copy:
+        shutil.copyfileobj(source, copy)
+    return target
 
 
 def convert_one(args: argparse.Namespace) -> int:

@@ -74,6 +74,20 @@ def test_a_file_is_added_if_it_is_what_it_is_said_to_be(run, weights, tmp_path, 
     assert code == 0 and out.strip() == str(tmp_path / "cache/HAT_SRx9.pth") == str(named.find("HAT_SRx9"))
 
 
+def test_several_files_are_added_at_once(run, weights, tmp_path, monkeypatch):
+    models = {}
+    for scale in (8, 9):
+        torch.save({"params": {"conv_first.weight": torch.full((1,), scale)}}, file := tmp_path / f"{scale}.pth")
+        name = f"HAT_SRx{scale}"
+        models[name] = named.Model(name, f"{name}.pth", scale, sha256=sha256(file), page="https://example.org")
+    monkeypatch.setattr(named, "_published", lambda: models)
+    code, _, err = run("add", "8.pth", "9.pth", "--name", "HAT_SRx8")
+    assert code == 2 and "--name HAT_SRx8: is of one file; 2 are named" in err
+    code, out, _ = run("add", "8.pth", "9.pth")
+    assert code == 0 and out.split() == [str(tmp_path / f"cache/{name}.pth") for name in models]
+    assert all(model.path() for model in models.values())
+
+
 @pytest.mark.parametrize("target", ["net.safetensors", "half.pth"])
 def test_weights_are_converted(run, weights, tmp_path, target):
     code, out, _ = run("convert", "net.pth", target, "--dtype", "bf16")
