@@ -9,6 +9,10 @@ from pathlib import Path
 from ..utils.errors import UserError
 
 MIB = 2**20
+NOTE = 27
+"""Columns of a note: the table has 120 then."""
+CHECKSUM = {True: "", False: ", WRONG", None: ", unknown"}
+"""What is said of a file's checksum beside its place."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -16,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "models",
         help="list the models that can be named; get, add, convert one",
         description="Lists the models that --model, --weights and option files can name: those in the package, and "
-        "those that others have published, with where they lie on this machine and whether their checksum is right.",
+        "those that others have published, with where they lie on this machine, and which checksum is wrong.",
     )
     parser.set_defaults(run=list_all, needs_library=False)
     verbs = parser.add_subparsers(metavar="VERB")
@@ -31,10 +35,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     get.add_argument("--mirror", metavar="URL", help="address of a folder to look in first")
     get.set_defaults(run=get_some, after_stop="; the same command goes on from there")
 
-    add = verbs.add_parser("add", help="take a downloaded file, recognised by its checksum, into the models")
-    add.add_argument("file", type=Path, metavar="FILE")
+    add = verbs.add_parser("add", help="take downloaded files, recognised by their checksums, into the models")
+    add.add_argument("files", type=Path, metavar="FILE", nargs="+")
     add.add_argument("--name", metavar="NAME", help="which of the listed ones it is, if its checksum is not known")
-    add.set_defaults(run=add_one)
+    add.set_defaults(run=add_some)
 
     convert = verbs.add_parser("convert", help="write weights as .safetensors or .pth")
     convert.add_argument("source", metavar="IN", help="file or name")
@@ -47,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def list_all(args: argparse.Namespace) -> int:
     """Prints a table of the models; returns 1 if a file is not what its checksum says."""
-    from urllib.parse import urlsplit
+    import textwrap
 
     from ..utils.files import sha256
     from ..utils.text_tables import aligned
@@ -56,14 +60,16 @@ def list_all(args: argparse.Namespace) -> int:
     rows, wrong = [], []
     for model in named.models().values():
         path = model.path()
-        verdict = {True: "right", False: "WRONG", None: "unknown"}[model.fits(sha256(path))] if path else ""
-        if verdict == "WRONG":
+        fits = model.fits(sha256(path)) if path else None
+        if path and fits is False:
             wrong.append(f"{path}: is not {model.name}, or damaged; delete it, and: basicsr models get {model.name}")
         size = path.stat().st_size if path else model.bytes
-        where = "in the package" if path and path.parent == named.INSIDE else str(path or "not here")
+        places = {named.INSIDE: "package", named.IN_CLONE: "clone"}
+        where = places.get(path.parent, "downloaded") + CHECKSUM[fits] if path else "not here"
         row = [model.name, f"x{model.scale}", model.network, f"{size / MIB:.1f}" if size else "", model.licence]
-        rows.append([*row, urlsplit(model.page).netloc or "hat_arch", where, verdict, model.note])
-    print(aligned(["name", "scale", "network", "MiB", "licence", "source", "where", "checksum", "note"], rows))
+        rows.append([*row, where, textwrap.fill(model.note, NOTE)])
+    header = ["name", "scale", "network", "MiB", "licence", "where", "note"]
+    print(aligned(header, rows, left={0, 1, 2, 4, 5, 6}))
     print(f"\nbasicsr models get NAME puts one into {named.cache()}")
     for line in wrong:
         print(f"basicsr: {line}", file=sys.stderr)
@@ -84,6 +90,8 @@ def tell(args: argparse.Namespace) -> int:
         raise WeightsError(f"{path}: {error}") from error
     model = named.recognise(path)
     print(f"{path}: {path.stat().st_size:,} bytes, {model.name if model else 'of no checksum that is known'}")
+    if model:
+        print(f"  {model.note}; licence: {model.licence}; source: {model.page or 'hat_arch'}")
     for name, weights in content.items():
         count = sum(tensor.numel() for tensor in weights.values())
         types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})
@@ -112,33 +120,41 @@ def get_some(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_one(args: argparse.Namespace) -> int:
-    """Copies a file to where models are looked for, under its name."""
+def add_some(args: argparse.Namespace) -> int:
+    """Copies files to where models are looked for, under their names."""
+    if args.name and len(args.files) > 1:
+        raise UserError(f"--name {args.name}: is of one file; {len(args.files)} are named")
+    for file in args.files:
+        print(_add(file, args.name))
+    return 0
+
+
+def _add(file: Path, name: str | None) -> Path:
+    """Copies a file to where models are looked for, and returns its new place."""
     import shutil
 
     from ..utils.files import replacing
     from ..weights import content, named
 
-    if not args.file.is_file():
-        raise UserError(f"{args.file}: no such file")
-    if problem := content.problem(args.file):
-        raise UserError(f"{args.file}: {problem}")
-    known = named.recognise(args.file)
-    if known is None and args.name is None:
-        raise UserError(f"{args.file}: its checksum is of no model that is known; say which it is: --name NAME")
-    if known is None and named.named(args.name) is None:
-        own = f"a model of your own is named by its file: --model {args.file}"
-        raise UserError(f"{args.file}: --name {args.name} is none of those that basicsr models lists; {own}")
-    model = known or named.get(args.name)
-    if args.name and (model is not named.get(args.name) or model.fits(named.sha256(args.file)) is False):
-        raise UserError(f"{args.file}: is {known.name if known else f'not {args.name}: its checksum is another'}")
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    if problem := content.problem(file):
+        raise UserError(f"{file}: {problem}")
+    known = named.recognise(file)
+    if known is None and name is None:
+        raise UserError(f"{file}: its checksum is of no model that is known; say which it is: --name NAME")
+    if known is None and named.named(str(name)) is None:
+        own = f"a model of your own is named by its file: --model {file}"
+        raise UserError(f"{file}: --name {name} is none of those that basicsr models lists; {own}")
+    model = known or named.get(str(name))
+    if name and (model is not named.get(name) or model.fits(named.sha256(file)) is False):
+        raise UserError(f"{file}: is {known.name if known else f'not {name}: its checksum is another'}")
     if model.inside:
         raise UserError(f"{model.name}: came with the package")
     target = named.cache() / model.file
-    with args.file.open("rb") as source, replacing(target) as file:
-        shutil.copyfileobj(source, file)
-    print(target)
-    return 0
+    with file.open("rb") as source, replacing(target) as copy:
+        shutil.copyfileobj(source, copy)
+    return target
 
 
 def convert_one(args: argparse.Namespace) -> int:

@@ -248,7 +248,7 @@ def _foretell(plan: Plan, upscaler: Upscaler, wish: object) -> int:
         known = [size, f"{width}x{height}", "there" if there else f"{seconds:.0f}", memory]
         rows.append([str(job.source), str(job.target), *(known if job.pixels else ["?"] * 4)])
         total += seconds
-    print(aligned(["image", "would become", "pixels", "then", "seconds", "GiB"], rows, left=2))
+    print(aligned(["image", "would become", "pixels", "then", "seconds", "GiB"], rows, left=(0, 1)))
     print(
         f"{len(plan.jobs):,} images, about {total / 60:.1f} minutes on this machine as it is now; nothing was written"
     )

@@ -81,7 +81,7 @@ def grid(table: Table, results: Results, scale: int, style: Style) -> str:
         for n, kind in enumerate([kind for kind in sides if sides[kind]] or absent):
             cells = [_cell(table, sides[kind].get(name, {}), kind == "difference") for name in sets]
             lines.append(["" if n else row.label, kind, *cells])
-    return aligned(["", "", *sets], lines, style, left=2)
+    return aligned(["", "", *sets], lines, style, left=(0, 1))
 
 
 def _cell(table: Table, scores: Mapping[str, float], signed: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from tabulate import tabulate
@@ -13,9 +13,12 @@ Style = Literal["simple", "pipe", "latex_booktabs"]
 """``simple`` is for a terminal, ``pipe`` is Markdown."""
 
 
-def aligned(header: Sequence[str], lines: Sequence[Sequence[str]], style: Style = "simple", left: int = 1) -> str:
-    """A table whose first ``left`` columns stand to the left, the others to the right. Text is escaped as needed."""
-    align = ["left"] * left + ["right"] * (len(header) - left)
+def aligned(
+    header: Sequence[str], lines: Sequence[Sequence[str]], style: Style = "simple", left: Collection[int] = (0,)
+) -> str:
+    """A table whose columns of the indices ``left`` stand to the left, the others to the right. Text is escaped as
+    needed."""
+    align = ["left" if column in left else "right" for column in range(len(header))]
     return tabulate(lines, header, style, disable_numparse=True, colalign=align if lines else None)
 
 

@@ -38,6 +38,8 @@ def test_the_list_tells_what_is_where_and_whether_it_is_right(run, tmp_path):
     assert code == 0 and run("list")[1] == out
     [line] = [line.split() for line in out.splitlines() if line.startswith("HAT_SRx4_ImageNet-pretrain ")]
     assert line[1:5] == ["x4", "HAT", "81.2", "Apache-2.0"] and "not here" in " ".join(line)
+    assert max(map(len, out.splitlines()[:-1])) <= 120
+    assert out.count("package ") == len(list(named.INSIDE.glob("*.safetensors")))
     file = tmp_path / "cache/HAT_SRx4.pth"
     file.parent.mkdir()
     file.write_bytes(b"another file")
@@ -52,6 +54,13 @@ def test_what_a_file_holds(run, weights):
     assert "params is a" in run("info", "other.pth")[1]
 
 
+def test_the_source_of_a_known_file(run, weights, tmp_path, monkeypatch):
+    page, digest = "https://example.org/models", sha256(tmp_path / "net.pth")
+    model = named.Model("HAT_SRx9", "HAT_SRx9.pth", 9, sha256=digest, page=page, note="small", licence="MIT")
+    monkeypatch.setattr(named, "_published", lambda: {model.name: model})
+    assert f"  small; licence: MIT; source: {page}\n" in run("info", "net.pth")[1]
+
+
 def test_a_file_is_added_if_it_is_what_it_is_said_to_be(run, weights, tmp_path, monkeypatch):
     code, _, err = run("add", "net.pth")
     assert code == 2 and "net.pth: its checksum" in err and "--name" in err
@@ -63,6 +72,20 @@ def test_a_file_is_added_if_it_is_what_it_is_said_to_be(run, weights, tmp_path, 
     monkeypatch.setattr(named, "_published", lambda: {model.name: model})
     code, out, _ = run("add", "net.pth")
     assert code == 0 and out.strip() == str(tmp_path / "cache/HAT_SRx9.pth") == str(named.find("HAT_SRx9"))
+
+
+def test_several_files_are_added_at_once(run, weights, tmp_path, monkeypatch):
+    models = {}
+    for scale in (8, 9):
+        torch.save({"params": {"conv_first.weight": torch.full((1,), scale)}}, file := tmp_path / f"{scale}.pth")
+        name = f"HAT_SRx{scale}"
+        models[name] = named.Model(name, f"{name}.pth", scale, sha256=sha256(file), page="https://example.org")
+    monkeypatch.setattr(named, "_published", lambda: models)
+    code, _, err = run("add", "8.pth", "9.pth", "--name", "HAT_SRx8")
+    assert code == 2 and "--name HAT_SRx8: is of one file; 2 are named" in err
+    code, out, _ = run("add", "8.pth", "9.pth")
+    assert code == 0 and out.split() == [str(tmp_path / f"cache/{name}.pth") for name in models]
+    assert all(model.path() for model in models.values())
 
 
 @pytest.mark.parametrize("target", ["net.safetensors", "half.pth"])

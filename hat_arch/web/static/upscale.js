@@ -41,7 +41,7 @@ function drawModels() {
   const named = setup.models.map((model) => make("option", {
     value: model.name,
     textContent: `${model.name} (${model.scale === 1 ? t("same_size") : `×${model.scale}`})`,
-    title: model.note,
+    title: t(model.note),
   }));
   const automatic = setup.automatic && make("option", { value: "", textContent: t("setting.model.auto", { name: automaticModel() }) });
   field("model").replaceChildren(...(automatic ? [automatic] : []), ...named);
@@ -90,7 +90,7 @@ function fitToModel() {
   const model = setup.models.find((one) => one.name === name);
   const cleans = model?.scale === 1;
   for (const input of field("scales").querySelectorAll("input")) input.disabled = cleans;
-  field("note").textContent = model?.note ?? "";
+  field("note").textContent = t(model?.note ?? "");
   field("denoise-field").hidden = !model?.denoise;
   field("denoise-value").textContent = `${Math.round(100 * field("denoise").value)} %`;
 }

@@ -8,6 +8,7 @@ import pytest
 
 from hat_arch.web import pages, upscale_page
 from hat_arch.web.networks import CHOICES
+from hat_arch.weights import named
 
 STATIC = pages.FOLDER
 TEXTS = json.loads((STATIC / "texts.json").read_text(encoding="utf-8"))
@@ -44,6 +45,15 @@ def test_languages_have_the_same_texts_with_the_same_gaps(language):
 
     assert list(TEXTS[language]) == list(TEXTS["en"])
     assert [key for key, text in TEXTS["en"].items() if gaps(text) != gaps(TEXTS[language][key])] == []
+
+
+@pytest.mark.parametrize("language", sorted(TEXTS))
+def test_what_a_model_is_for_is_said_in_each_language(language):
+    """A note of the list of models is its own key."""
+    offered = {model.note for model in named.models().values() if model.network.startswith("HAT")}
+    assert len(offered) >= 10 and {note for note in offered if not TEXTS[language].get(note)} == set()
+    same = {note for note in offered if TEXTS[language][note] == note}
+    assert same == (offered if language == "en" else {"DF2K"})
 
 
 def test_pages_load_nothing_from_elsewhere_and_hold_no_script():
