@@ -1,7 +1,7 @@
 """Makes the CPU take numbers below 1.2e-38 for zero.
 
-Attention's masks add -100 to scores, whose exponentials then are such denormal numbers, and processors compute with them
-many times more slowly: softmax takes 9 times as long, a product of matrices 10 times, and so do their gradients.
+Attention's masks add -100 to scores, whose exponentials then are such denormal numbers, and processors compute with
+them many times more slowly: softmax takes 9 times as long, a product of matrices 10 times, and so do their gradients.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Denormal numbers are zero where the command computes, in all of its threads, and as they are for the library's users."""
+"""Denormal numbers are zero where the command computes, in all its threads, and as they are for the library's users."""
 
 from __future__ import annotations
 
