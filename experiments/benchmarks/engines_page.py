@@ -45,8 +45,8 @@ def page_part(results: Sequence[Result], picture: str) -> str:
         ("Seconds until the first result, conversion included; in brackets at a second start", start),
     ):
         lines += [f"**{title}**", "", *table(results, cell), ""]
-    lines += [f"Measured on: {machine}." for machine in machines]
-    lines += ["", "```", *commands, "python engines_page.py", "```", "", ""]
+    lines += ["Measured on:", "", *(f"- {machine}." for machine in machines)]
+    lines += ["", "```", "cd experiments/benchmarks", *commands, "python engines_page.py", "```", "", ""]
     return "\n".join(lines)
 
 

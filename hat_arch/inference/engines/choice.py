@@ -53,7 +53,7 @@ def _choose(how: dict[str, Any], dtype: torch.dtype | None, names: list[str]) ->
     if not seconds:
         report(f"engine: measuring {', '.join(names)}, once for this machine and network")
         seconds, when = measured({**how, "network": part, "dtype": dtype}, names), "here"
-        if seconds:
+        if len(seconds) == len(names):  # one that failed may run at the next start
             kept.keep_seconds(file, seconds)
     if not seconds:
         raise EngineError(f"engine: none of {', '.join(names)} runs this network")

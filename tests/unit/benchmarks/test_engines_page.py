@@ -51,7 +51,7 @@ def write(tmp_path, monkeypatch):
 def test_tables_and_picture(write, tmp_path):
     text = write(result(128, peer=8.0, openvino=2.0), result(64, peer=2.0, torch=1.0, openvino=0.5))
     assert text.startswith("before\n<!-- measured -->\n") and text.endswith("<!-- /measured -->\nafter\n")
-    assert "old" not in text and "A processor" in text and "2026-01-02" in text
+    assert "old" not in text and "Measured on:\n\n- A processor" in text and "2026-01-02" in text
     rows = [line for line in text.splitlines() if line.startswith("| HAT")]
     assert rows[:2] == [
         "| HAT | 64×64 | fp32 | 2000 | 1000 (2.00) | 500 (4.00) |",
