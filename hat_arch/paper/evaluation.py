@@ -26,6 +26,7 @@ from tqdm import tqdm
 from ..data.images import DataError, ImageError, read_bytes
 from ..utils.errors import UserError
 from ..utils.files import checksum, digest, write_file
+from ..weights import named
 from ..weights.files import WeightsError
 from ..weights.load import load_network
 from . import trained_networks
@@ -184,7 +185,10 @@ def _methods(
         if weights:
             methods.append(released(row.label, row.options(scale), weights, settings))
         elif candidates and (level in row.files or table.recipe or table.paper(row, level)):
-            results.missing.append(f"{row.label} {protocol.title}: weights {', or '.join(map(str, candidates))}")
+            model = None if settings.weights else named.named(row.files.get(level, ""))
+            remedy = f"; to have them: basicsr models get {model.name}" if model and not model.inside else ""
+            places = ", or ".join(map(str, candidates))
+            results.missing.append(f"{row.label} {protocol.title}: weights {places}{remedy}")
     return [method for method in methods if method.label in wanted]
 
 

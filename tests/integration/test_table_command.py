@@ -140,6 +140,9 @@ def test_released_weights_fill_their_row(table: Any) -> None:
     torch.manual_seed(0)
     net = build(network_options("HAT-S", 4)).eval()
     weights = Path("experiments/pretrained_models/HAT-S_SRx4.pth")
+    _, out, _ = table("main", "--scale", 4, "--only", "HAT-S", "Set5")
+    [line] = [line for line in out.splitlines() if "HAT-S ×4: weights " in line]
+    assert str(weights) in line and line.endswith("; to have them: basicsr models get HAT-S_SRx4")
     weights.parent.mkdir(parents=True)
     torch.save({"params_ema": net.state_dict()}, weights)
     code, out, _ = table("main", "--scale", 4, "--only", "HAT-S", "Set5")
