@@ -145,9 +145,10 @@ def reduced(opt: Options, folder: Path, absent: list[Path], growth: int = 1) -> 
 
 
 def _gt_size(opt: Options, growth: int = 1) -> int:
-    """Side of the GT patches: one window of the network; as given if there is a discriminator, which has its own."""
+    """Side of the GT patches: one window of the network; as given if there is a discriminator of one size alone."""
     given = opt["datasets"]["train"].get("gt_size") or opt["gt_size"]
-    if len(networks(opt)) > 1:
+    others = [section["type"] for name, section in networks(opt).items() if name != "network_g"]
+    if not all(str(kind).startswith("UNetDiscriminatorSN") for kind in others):
         return given
     window = opt["network_g"].get("window_size", 1)
     return min(given, math.ceil(LEAST_PATCH / window) * window * growth * opt.get("scale", 1))

@@ -87,6 +87,7 @@ def test_official_weights_that_are_not_there_come_with_their_command(tmp_path, m
     [
         ("train_hat_light_photo_x2_gan", "l_g_percep"),
         ("train_hat_light_photo_x4_gan", "l_d_fake"),
+        ("train_RealHAT_SRx2_gan", "a step (batch 1, GT patch 32x32)"),
         ("test_RealHAT_SRx2", "a validation"),
     ],
 )
