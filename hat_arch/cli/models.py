@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..utils.errors import UserError
+
+if TYPE_CHECKING:
+    from ..weights.named import Model
 
 MIB = 2**20
 NOTE = 27
 """Columns of a note: the table has 120 then."""
-CHECKSUM = {True: "", False: ", WRONG", None: ", unknown"}
+CHECKSUM = {True: "", False: ", WRONG", None: ", unverified"}
 """What is said of a file's checksum beside its place."""
 
 
@@ -26,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     verbs = parser.add_subparsers(metavar="VERB")
     verbs.add_parser("list", help="what basicsr models does").set_defaults(run=list_all)
 
-    info = verbs.add_parser("info", help="what a file of weights holds")
+    info = verbs.add_parser("info", help="what a file of weights holds, and where it comes from")
     info.add_argument("model", metavar="FILE|NAME")
     info.set_defaults(run=tell, needs_library=True)
 
@@ -78,10 +82,15 @@ def list_all(args: argparse.Namespace) -> int:
 
 def tell(args: argparse.Namespace) -> int:
     """Prints what a file holds."""
+    from ..utils.files import from_home
     from ..weights import named, others
     from ..weights.files import WeightsError, choose, read_weights
     from ..weights.load import hyper_parameters
 
+    absent = None if from_home(args.model).is_file() else named.named(args.model)
+    if absent and absent.path() is None:
+        print(f"{absent.name}: is not on this machine; basicsr models get {absent.name}\n  {_origin(absent)}")
+        return 0
     path = named.find(args.model)
     try:
         content = read_weights(path)
@@ -91,7 +100,7 @@ def tell(args: argparse.Namespace) -> int:
     model = named.recognise(path)
     print(f"{path}: {path.stat().st_size:,} bytes, {model.name if model else 'of no checksum that is known'}")
     if model:
-        print(f"  {model.note}; licence: {model.licence}; source: {model.page or 'hat_arch'}")
+        print(f"  {_origin(model)}")
     for name, weights in content.items():
         count = sum(tensor.numel() for tensor in weights.values())
         types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})
@@ -106,6 +115,10 @@ def tell(args: argparse.Namespace) -> int:
         shown = list(value) if isinstance(value, tuple) else value
         print(f"  {name}: {'none' if shown == '' else shown}")
     return 0
+
+
+def _origin(model: Model) -> str:
+    return f"{model.note}; licence: {model.licence}; source: {model.page or 'hat_arch'}"
 
 
 def get_some(args: argparse.Namespace) -> int:

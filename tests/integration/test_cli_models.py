@@ -59,6 +59,8 @@ def test_the_source_of_a_known_file(run, weights, tmp_path, monkeypatch):
     model = named.Model("HAT_SRx9", "HAT_SRx9.pth", 9, sha256=digest, page=page, note="small", licence="MIT")
     monkeypatch.setattr(named, "_published", lambda: {model.name: model})
     assert f"  small; licence: MIT; source: {page}\n" in run("info", "net.pth")[1]
+    code, out, _ = run("info", "HAT_SRx9")
+    assert (code, f"  small; licence: MIT; source: {page}\n" in out) == (0, True) and "models get HAT_SRx9" in out
 
 
 def test_a_file_is_added_if_it_is_what_it_is_said_to_be(run, weights, tmp_path, monkeypatch):
