@@ -123,7 +123,8 @@ def _rename(edits: Edits, key: Key, new: str, value: object, gpus: int, say: oth
     """Renames a key; of numbers that meant something else, the value is changed too."""
     if key[-1] == "gpu_ids":
         edits.set(key, "auto" if gpus else 0)
-        say(key, f"is num_gpu: auto now; --gpus {gpus} starts a process for each" if gpus else "is num_gpu: 0 now")
+        several = f"; --gpus {gpus} starts a process for each" if gpus > 1 else ""
+        say(key, f"is num_gpu: {'auto' if gpus else 0} now{several}")
     elif key[-1] == "batch_size" and isinstance(value, int) and gpus > 1:
         if value % gpus:
             raise ConfigError(

@@ -73,6 +73,8 @@ def _zip_problem(path: Path) -> str | None:
         names = archive.namelist()
     if any(name.endswith("/constants.pkl") for name in names):
         return "is a TorchScript program, which would have to be executed; take the weights that it was made from"
+    if any(name.endswith(("/archive_format", "serialized_exported_program.json")) for name in names):
+        return "is an exported program (.pt2), which would have to be executed; take the weights that it was made from"
     if not any(name.endswith("/data.pkl") for name in names):
         inside = next((name for name in names if name.lower().endswith((".pth", ".pt", ".ckpt", ".safetensors"))), None)
         return f"is a ZIP archive; unpack it{f' and take {inside}' if inside else ', there are no weights in it'}"

@@ -102,10 +102,12 @@ def test_older_files_of_basicsr_get_the_names_of_today(capsys):
     assert opt["path"] == {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None}
     assert not opt.keys() & {"gpu_ids", "set_CUDA_VISIBLE_DEVICES"} and "manual_seed" not in opt["train"]
     assert len(said) == 9 and "16 for 2 GPUs together" in said[4]
+    assert said[0].endswith("gpu_ids: is num_gpu: auto now; --gpus 2 starts a process for each")
 
 
 def test_older_tests_keep_their_images(capsys, write_options):
-    opt, _ = converted("old_test.yml", capsys)
+    opt, said = converted("old_test.yml", capsys)
+    assert said[0].endswith("gpu_ids: is num_gpu: auto now")
     assert opt["path"]["pretrain_network_g"] == "./experiments/x4.pth" and "save_img" not in opt
     old = official.rcan_test() | {"save_img": False}
     with pytest.raises(config.ConfigError, match=r"tiny\.yml:\d+: save_img: belongs below val:"):

@@ -28,6 +28,12 @@ def program():
     return buffer.getvalue()
 
 
+def exported():
+    buffer = io.BytesIO()
+    torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.ones(1),)), buffer)
+    return buffer.getvalue()
+
+
 def safetensors(header, data=b""):
     return len(header).to_bytes(8, "little") + header + data
 
@@ -42,6 +48,7 @@ FILES = {
     "zip of others": (archive("read.me"), "no weights in it"),
     "half a zip": (archive("a/data.pkl")[:60], "cut off"),
     "program": (program(), "TorchScript"),
+    "exported program": (exported(), "exported program (.pt2)"),
     "gzip": (b"\x1f\x8b\x08" + bytes(20), "gzip"),
     "image": (cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes(), "PNG image"),
     "text": (b"name: train_HAT\nscale: 4\n", "text"),
