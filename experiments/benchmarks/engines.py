@@ -241,7 +241,7 @@ def table(results: list[Result]) -> list[list[str]]:
 
 
 def report(result: Result) -> str:
-    lines = [aligned(HEADER, table([result])[1:], left=4)]
+    lines = [aligned(HEADER, table([result])[1:], left=range(4))]
     return "\n".join([*lines, *(f"{name}: {why}" for name, why in result["not_measured"].items())])
 
 

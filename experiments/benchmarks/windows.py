@@ -127,7 +127,7 @@ def report(result: Result) -> str:
             label = "plain formula" if name == PEER else name
             rows.append([case, label, f"{1000 * times['median']:.2f}", fast, f"{mib:.0f}", f"{difference:.1e}"])
         not_measured += [f"{case}: {name}: {why}" for name, why in measured["not_measured"].items()]
-    return "\n".join([aligned(HEADER, rows, left=2), *not_measured])
+    return "\n".join([aligned(HEADER, rows, left=range(2)), *not_measured])
 
 
 def parser() -> argparse.ArgumentParser:

@@ -60,12 +60,16 @@ def runtime_errors(name: str) -> Iterator[None]:
 
 
 def trial_images(multiple: int, channels: int) -> list[Tensor]:
-    """Two small batches of unlike sizes, by which `check` tells whether a graph is right for every size."""
+    """Two small batches of unlike sizes, by which `check` tells whether a graph is right for every size.
+
+    One side is an odd ``multiple``, so that a graph in which the padding of a network to its windows has become a
+    constant is found out.
+    """
     generator = torch.Generator().manual_seed(0)
     side = -(-TRIAL // multiple) * multiple
     return [
         torch.rand(*shape, generator=generator)
-        for shape in ((1, channels, 2 * side, side), (2, channels, side, 3 * side))
+        for shape in ((1, channels, 2 * side, side), (2, channels, side, 3 * side + multiple))
     ]
 
 

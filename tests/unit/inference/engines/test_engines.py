@@ -93,6 +93,22 @@ def test_a_network_that_is_no_hat(engine):
     assert difference(Upscaler(convolutional(), 2, engine=engine), 2, 7, 9) < 1e-4
 
 
+class Padding(nn.Module):
+    """Pads images to windows of 8 by what a tracer takes for constants, as networks of others do."""
+
+    def forward(self, images):
+        height, width = images.shape[-2:]
+        padded = nn.functional.pad(images, (0, int(-width % 8), 0, int(-height % 8)))
+        means = nn.functional.avg_pool2d(padded, 8)
+        return nn.functional.interpolate(means, scale_factor=8.0)[..., :height, :width]
+
+
+def test_a_graph_that_is_right_for_whole_windows_alone_is_refused():
+    pytest.importorskip("openvino")
+    with pytest.raises(EngineError, match="computes something else"):
+        Upscaler(Padding(), 1, engine="openvino")(torch.rand(1, 3, 9, 13))
+
+
 @pytest.mark.parametrize("change", ["in place", "by data", "loaded"])
 def test_changed_weights_are_followed(engine, change):
     network = convolutional()
