@@ -69,10 +69,12 @@ def df2k(
     """
     if min(scales) < 2:
         raise DataError(f"--scale {min(scales)}: must be 2 or more")
-    multiple = math.lcm(12, *scales)  # so that scales can be added later
+    all_scales = sorted({2, 3, 4, *scales})  # so that they can be added later
+    multiple = math.lcm(*all_scales)
     for option, pixels in vars(how).items():
         if pixels % multiple:
-            raise DataError(f"--{option} {pixels}: is not a multiple of {multiple}, which the scales need")
+            needed = f"which scales {', '.join(map(str, all_scales))} need"
+            raise DataError(f"--{option} {pixels}: is not a multiple of {multiple}, {needed}")
     bad: list[str] = []
     sources = {file: Path(path).name for file, path in find_named(source, bad=bad).items()}
     names = sub_image_names(sources, how, multiple, bad)

@@ -183,7 +183,7 @@ def test_df2k_made_otherwise_is_refused(source, whole, tmp_path):
         ({"scales": [5]}, "--size 24: is not a multiple of 60"),
         ({"scales": [1]}, "--scale 1"),
         ({"how": SubImages(36, 12, 0)}, "exists, made with size 24"),
-        ({"how": SubImages(24, 12, 5)}, "--threshold 5: is not a multiple of 12"),
+        ({"how": SubImages(24, 12, 5)}, "--threshold 5: is not a multiple of 12, which scales 2, 3, 4 need"),
     ):
         with pytest.raises(DataError, match=match):
             df2k(source, whole, **change)
