@@ -69,6 +69,7 @@ from pathlib import Path
 from PIL import Image
 from hat_arch import cli
 from hat_arch.compat import plugins  # with the rest, imported before a child becomes another user
+from hat_arch.utils import allocator, denormals, openmp
 from hat_arch.data import build, check, degrade, folders, lmdb_store, prepare
 from hat_arch.degradations import registry
 Image.init()
