@@ -43,6 +43,10 @@ class EngineError(UserError):
     """A network, file or precision is nothing for an engine; the message says what to do."""
 
 
+class Unfit(EngineError):
+    """A network cannot run in an engine of these versions, today or tomorrow."""
+
+
 @contextlib.contextmanager
 def runtime_errors(name: str) -> Iterator[None]:
     """Makes a `MemoryError` of what a runtime raises where memory is not enough, so that tiles become smaller.
@@ -76,7 +80,7 @@ def trial_images(multiple: int, channels: int) -> list[Tensor]:
 def check(
     name: str, run: Callable[[Tensor], Tensor], network: nn.Module, images: list[Tensor], dtype: torch.dtype | None
 ) -> None:
-    """Raises an `EngineError` unless an engine computes what PyTorch computes in fp32.
+    """Raises `Unfit` unless an engine computes what PyTorch computes in fp32.
 
     A result that is not finite in fp16 or bf16 passes, since `Upscaler` sees to that.
     """
@@ -87,7 +91,7 @@ def check(
         same = actual.shape == expected.shape
         error = float((actual - expected).abs().max() / expected.abs().max().clamp_min(1e-3)) if same else float("inf")
         if not error <= TOLERANCES[dtype]:  # also NaN
-            raise EngineError(
+            raise Unfit(
                 f"engine {name}: computes something else than PyTorch for this network (of {tuple(image.shape)}, "
                 f"{error:.1e} of the largest value); take --engine torch"
             )

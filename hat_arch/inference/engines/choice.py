@@ -11,9 +11,10 @@ import torch
 from ...utils import extras
 from ...utils.errors import UserError
 from ..exported_file import ExportedFile
+from ..graphs import ExportError
 from ..measuring import SIDE, least_seconds, part_of
 from . import build, cache
-from .base import Engine, EngineError
+from .base import Engine, EngineError, Unfit
 
 
 def fastest(how: dict[str, Any], dtype: torch.dtype | None) -> Engine:
@@ -52,8 +53,8 @@ def _choose(how: dict[str, Any], dtype: torch.dtype | None, names: list[str]) ->
     seconds, when = kept.seconds(file), "when it was measured"
     if not seconds:
         report(f"engine: measuring {', '.join(names)}, once for this machine and network")
-        seconds, when = measured({**how, "network": part, "dtype": dtype}, names), "here"
-        if len(seconds) == len(names):  # one that failed may run at the next start
+        (seconds, lasts), when = measured({**how, "network": part, "dtype": dtype}, names), "here"
+        if lasts:
             kept.keep_seconds(file, seconds)
     if not seconds:
         raise EngineError(f"engine: none of {', '.join(names)} runs this network")
@@ -62,11 +63,15 @@ def _choose(how: dict[str, Any], dtype: torch.dtype | None, names: list[str]) ->
     return by_time[0], f"engine: {by_time[0]}, the fastest {when} (a part of the network takes {times})"
 
 
-def measured(how: dict[str, Any], names: list[str]) -> dict[str, float]:
-    """Least seconds of each engine, in turn, for an image of `SIDE` pixels; of those that can run the network."""
+def measured(how: dict[str, Any], names: list[str]) -> tuple[dict[str, float], bool]:
+    """Least seconds of each engine that can run the network, in turn, for an image of `SIDE` pixels.
+
+    And whether the others never can: what failed for another reason may run at the next start.
+    """
     side = getattr(how["network"], "largest_tile", None) or -(-SIDE // how["multiple"]) * how["multiple"]
     image = torch.rand(1, how["channels"], side, side).to(how["device"])
     engines: dict[str, Engine] = {}
+    lasts = True
     for name in names:
         try:
             engine = build(name, **{**how, "report": lambda line: None})
@@ -74,8 +79,9 @@ def measured(how: dict[str, Any], names: list[str]) -> dict[str, float]:
             engines[name] = engine
         except UserError as error:
             how["report"](str(error))
+            lasts = lasts and isinstance(error, (Unfit, ExportError))
 
     def run(engine: Engine) -> float:
         return engine(image).sum().item()  # waits for the device
 
-    return least_seconds({name: partial(run, engine) for name, engine in engines.items()})
+    return least_seconds({name: partial(run, engine) for name, engine in engines.items()}), lasts

@@ -22,7 +22,7 @@ from ...utils.machine import cpu_name
 from ..exported_file import ExportedFile
 from ..prepared import evaluating
 from . import cache
-from .base import EngineError, Report, check, runtime_errors, trial_images
+from .base import EngineError, Report, Unfit, check, runtime_errors, trial_images
 
 HINTS = {None: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
@@ -180,16 +180,18 @@ def converted(network: nn.Module, image: Tensor) -> openvino.Model:
     """A network as OpenVINO's graph for images of every size and batch.
 
     Raises:
-        EngineError: it has operators, or does things, that OpenVINO does not know.
+        Unfit: it has operators, or does things, that OpenVINO does not know.
     """
     try:
         with evaluating(network), torch.no_grad(), without_telemetry(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the tracer: whether the graph is right is seen by running it
             return openvino.convert_model(network, example_input=image, input=[-1, image.shape[1], -1, -1])
+    except (MemoryError, OSError):
+        raise
     except Exception as error:
         unknown = re.findall(r"(?:aten|prim|torchvision|[a-z_]+)::\w+", str(error))
         what = f"does not know {', '.join(sorted(set(unknown)))}" if unknown else in_one_line(error)[:200]
-        raise EngineError(f"engine openvino: {what}; take --engine torch") from error
+        raise Unfit(f"engine openvino: {what}; take --engine torch") from error
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from torch import nn
 from hat_arch import HAT, Upscaler
 from hat_arch.inference import measuring
 from hat_arch.inference.engines import EngineError, choice
+from hat_arch.inference.engines.base import Unfit
 from hat_arch.inference.engines.choice import fastest
 from hat_arch.inference.measuring import part_of
 from hat_arch.inference.prepared import Prepared
@@ -131,20 +132,21 @@ def test_compile_means_pytorch(world):
     assert world["built"] == ["torch"]
 
 
-def test_what_cannot_run_the_network_is_named_left_out_and_tried_again(world, monkeypatch):
+@pytest.mark.parametrize(("kind", "next_time"), [(EngineError, "openvino"), (Unfit, "onnxruntime")])
+def test_what_fails_is_named_and_left_out_for_ever_only_if_the_network_is_unfit(world, monkeypatch, kind, next_time):
     lines: list[str] = []
     run = Slow.__call__
 
     def failing(engine, images):
         if engine.name == "openvino":
-            raise EngineError("engine openvino: does not know aten::x")
+            raise kind("engine openvino: does not know aten::x")
         return run(engine, images)
 
     monkeypatch.setattr(Slow, "__call__", failing)
     assert fastest(how(lines), None).name == "onnxruntime"
     assert any("aten::x" in line for line in lines)
-    monkeypatch.setattr(Slow, "__call__", run)  # it failed once: not for ever
-    assert fastest(how([]), None).name == "openvino"
+    monkeypatch.setattr(Slow, "__call__", run)
+    assert fastest(how([]), None).name == next_time
 
 
 def test_if_none_runs_the_network_it_is_said(world, monkeypatch):
@@ -190,6 +192,6 @@ def test_times_are_those_of_engines_in_turn(world):
     run = Slow.__call__
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Slow, "__call__", lambda engine, images: (order.append(engine.name), run(engine, images))[1])
-        seconds = choice.measured({**how([]), "dtype": None}, ["torch", "openvino"])
-    assert seconds == {"torch": 3.0, "openvino": 1.0}
+        seconds, lasts = choice.measured({**how([]), "dtype": None}, ["torch", "openvino"])
+    assert lasts and seconds == {"torch": 3.0, "openvino": 1.0}
     assert [name for name, _ in itertools.groupby(order[4:])] == ["torch", "openvino"] * measuring.ROUNDS
