@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,15 @@ os.environ["HAT_ARCH_ENGINE"] = "torch"  # of what tests start, unless they say 
 
 # A shell starts background commands with Ctrl-C ignored, which what the tests start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def denormals_return() -> Iterator[None]:
+    """A command that a test has called in this process makes denormal numbers zero: not for the tests that follow."""
+    import torch
+
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
