@@ -22,6 +22,7 @@ from hat_arch.utils.errors import UserError
 from hat_arch.utils.peak_memory import PeakMemory, peak_memory
 from hat_arch.utils.text_tables import aligned
 from hat_arch.weights import named
+from hat_arch.weights.files import fitting
 from hat_arch.weights.load import load_network
 
 CASES: dict[str, dict[str, Any]] = {
@@ -105,12 +106,11 @@ def peer_model(opt: dict[str, Any]) -> SRModel:
 
 def begin_from(weights: str, model: SRModel) -> None:
     """Gives a model the trained weights that have the names and shapes of its own; the others stay random."""
-    trained = load_network(named.find(weights)).state_dict()
-    own = model.get_bare_model(model.net_g).state_dict()
-    fitting = {name: value for name, value in trained.items() if name in own and value.shape == own[name].shape}
-    if len(fitting) < len(own) / 2:
-        raise UserError(f"--weights {weights}: {len(fitting)} of the network's {len(own)} tensors fit")
-    model.get_bare_model(model.net_g).load_state_dict(fitting, strict=False)
+    network = model.get_bare_model(model.net_g)
+    fit = fitting(load_network(named.find(weights)).state_dict(), network.state_dict())
+    if len(fit.weights) < fit.needed / 2:
+        raise UserError(f"--weights {weights}: {len(fit.weights)} of the network's {fit.needed} tensors fit")
+    network.load_state_dict(fit.weights, strict=False)
     model.model_ema(0)
 
 

@@ -78,7 +78,9 @@ class _ChunkedAttention(torch.autograd.Function):
             return *(next(grads) if z.requires_grad else None for z in ctx.saved_tensors), None
         q, k, v, grad = (z.contiguous() for z in (q, k, v, grad))
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        dbias = torch.zeros(bias.shape, dtype=torch.promote_types(bias.dtype, torch.float32))
+        dbias = None
+        if ctx.needs_input_grad[3]:
+            dbias = torch.zeros(bias.shape, dtype=torch.promote_types(bias.dtype, torch.float32))
         buffer = None
         for part, weights in _chunks(q, k, bias, ctx.scale):
             q_, k_, v_, grad_ = (z[part].flatten(0, 1) for z in (q, k, v, grad))
@@ -86,11 +88,12 @@ class _ChunkedAttention(torch.autograd.Function):
             buffer = torch.empty_like(weights) if buffer is None else buffer
             slopes = torch.bmm(grad_, v_.transpose(1, 2), out=buffer[: len(weights)])
             slopes = torch.ops.aten._softmax_backward_data.out(slopes, weights, -1, weights.dtype, grad_input=slopes)
-            for of_window in slopes.view(-1, *bias.shape):
-                dbias += of_window
+            if dbias is not None:
+                for of_window in slopes.view(-1, *bias.shape):
+                    dbias += of_window
             torch.bmm(slopes, k_, out=dq[part].flatten(0, 1))
             torch.bmm(slopes.transpose(1, 2), q_, out=dk[part].flatten(0, 1))
-        return dq.mul_(ctx.scale), dk.mul_(ctx.scale), dv, dbias.to(bias.dtype), None
+        return dq.mul_(ctx.scale), dk.mul_(ctx.scale), dv, None if dbias is None else dbias.to(bias.dtype), None
 
 
 def _chunks(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]:

@@ -16,8 +16,7 @@ Style = Literal["simple", "pipe", "latex_booktabs"]
 def aligned(
     header: Sequence[str], lines: Sequence[Sequence[str]], style: Style = "simple", left: Collection[int] = (0,)
 ) -> str:
-    """A table whose columns of the indices ``left`` stand to the left, the others to the right. Text is escaped as
-    needed."""
+    """A table whose columns ``left``, from 0, stand to the left, the others to the right. Text is escaped as needed."""
     align = ["left" if column in left else "right" for column in range(len(header))]
     return tabulate(lines, header, style, disable_numparse=True, colalign=align if lines else None)
 
