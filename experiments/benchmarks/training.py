@@ -33,6 +33,8 @@ CASES: dict[str, dict[str, Any]] = {
     "fp16": {"precision": "fp16"},
     "fp32, compile": {"compile": True},
     "bf16, compile": {"precision": "bf16", "compile": True},
+    "fp32, graph": {"cuda_graph": True},
+    "bf16, graph": {"precision": "bf16", "cuda_graph": True},
 }
 """What ours may be set to: options of ``train:``, and ``use_checkpoint`` of the network."""
 DEFAULT = {"cpu": ["fp32", "bf16", "bf16, checkpoint"], "cuda": list(CASES)}

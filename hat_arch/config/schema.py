@@ -50,6 +50,7 @@ HAT_MODEL_ONLY = {
         "precision",
         "accumulate",
         "compile",
+        "cuda_graph",
         "channels_last",
         "clip_grad_norm",
         "max_bad_steps",
@@ -186,6 +187,9 @@ class Train(Section):
     """Parts that a batch is computed in, to save memory; the update is the same."""
     compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = None
     """Whether to compile the network with torch.compile, or its mode."""
+    cuda_graph: bool | None = None
+    """Whether the network's forward and backward are recorded at the first step, and replayed at once at each: where a
+    GPU waits for Python, as with small networks and patches. One process; without use_checkpoint and accumulate."""
     channels_last: bool | None = None
     """Whether images and weights are kept in the channels-last memory format."""
     begin_as_interpolation: bool | None = None

@@ -41,9 +41,9 @@ class DegradingModel(HATModel):
     degrades = False
     validating = False
 
-    @staticmethod
-    def option_problems(opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Key and problem of each setting that cannot work."""
+    @classmethod
+    def option_problems(cls, opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+        yield from super().option_problems(opt)
         for key, value in opt.items():
             if key.endswith("_usm") and not isinstance(value, bool):
                 yield (key,), f"should be true or false, is {value!r}"

@@ -38,9 +38,9 @@ class HATGANModel(HATModel):
     net_d: nn.Module
     cri_ldl: nn.Module | None
 
-    @staticmethod
-    def option_problems(opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Key and problem of each setting that cannot work."""
+    @classmethod
+    def option_problems(cls, opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+        yield from super().option_problems(opt)
         if opt["train"].get("ldl_opt") and not opt["train"].get("ema_decay"):
             yield ("train", "ldl_opt"), "compares with the moving average: set train: ema_decay"
         size = opt.get("gt_size") or opt["datasets"].get("train", {}).get("gt_size")

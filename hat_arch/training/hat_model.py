@@ -20,9 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 from ..archs.interpolation import begin_as_interpolation
 from ..archs.kernels import PLAIN, Kernels, computed_by
 from ..inference.engines.kernels import fastest_kernels
-from ..utils.errors import UserError
+from ..inference.memory import is_out_of_memory
+from ..utils.errors import UserError, in_one_line
 from ..utils.machine import fast_in_bf16
 from .checkpoints import SavingModel
+from .recorded_passes import RecordedPasses
 from .run import SIGNALS, TrainingRun
 from .validation import ValidatingModel
 
@@ -37,7 +39,7 @@ class HATModel(SavingModel, ValidatingModel):
     """BasicSR's `SRModel` for any registered network, with what HAT needs.
 
     * Options under ``train:`` (see `hat_arch.config.schema.Train`): ``precision``, ``accumulate``, ``compile``,
-      ``channels_last``, ``clip_grad_norm``, ``max_bad_steps``.
+      ``cuda_graph``, ``channels_last``, ``clip_grad_norm``, ``max_bad_steps``.
     * ``train: optim_g: type`` may name any optimizer of `torch.optim`.
     * ``train: fft_opt`` names a loss that is added to ``pixel_opt``'s, such as `losses.SpectralL1Loss`.
     * Steps whose loss or gradient is not finite are passed over and counted.
@@ -50,6 +52,21 @@ class HATModel(SavingModel, ValidatingModel):
 
     lq: Tensor
     gt: Tensor
+    recorded: RecordedPasses | None = None
+    """Of the network that is trained, from the first step on, if ``train: cuda_graph`` says so."""
+
+    @classmethod
+    def option_problems(cls, opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Key and problem of each setting that cannot work."""
+        train, place = opt["train"], ("train", "cuda_graph")
+        if not train.get("cuda_graph"):
+            return
+        if train.get("compile"):
+            yield place, "does not go with train: compile, which has the mode reduce-overhead for it"
+        if train.get("accumulate", 1) > 1:
+            yield place, "does not go with train: accumulate"
+        if opt["network_g"].get("use_checkpoint"):
+            yield place, "does not go with network_g: use_checkpoint"
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.train_opt: dict[str, Any] = opt.get("train") or {}
@@ -59,8 +76,16 @@ class HATModel(SavingModel, ValidatingModel):
         if precision == "auto":
             precision = "bf16" if fast_in_bf16(torch.device(device)) else "fp32"
             get_root_logger().info(f"precision: {precision}")
+        self.records = bool(opt["is_train"] and self.train_opt.get("cuda_graph"))
+        if self.records and opt["dist"]:
+            raise TrainingError("train: cuda_graph: is for one process; it does not go with --gpus or --launcher")
+        if self.records and device == "cpu":
+            get_root_logger().info("train: cuda_graph: there is no GPU, and nothing to record")
+            self.records = False
         self.autocast: Callable[[], AbstractContextManager] = (
-            partial(torch.autocast, device, AUTOCAST[precision]) if precision in AUTOCAST else nullcontext
+            partial(torch.autocast, device, AUTOCAST[precision], cache_enabled=not self.records)
+            if precision in AUTOCAST
+            else nullcontext
         )
         """The context in which the network runs. Weights, losses, updates and the EMA stay in fp32."""
         self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
@@ -188,6 +213,28 @@ class HATModel(SavingModel, ValidatingModel):
 
     def result(self, net: nn.Module, images: Tensor) -> Tensor:
         """What a network makes of images ``(B, C, H, W)``, computed in ``precision``, returned in fp32."""
+        if self.records and net is self.net_g:
+            self.recorded = self.recorded or self.record(images)
+            if images.shape == self.recorded.images.shape:
+                return self.recorded(images)
+        return self.computed(net, images)
+
+    def record(self, images: Tensor) -> RecordedPasses:
+        """The passes of the network that is trained, on images of a shape, in the GPU's memory.
+
+        Raises:
+            TrainingError: the network does what cannot be recorded.
+        """
+        try:
+            return RecordedPasses(partial(self.computed, self.net_g), self.net_g, images)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            network = self.opt["network_g"]["type"]
+            raise TrainingError(f"train: cuda_graph: {network} cannot be recorded: {in_one_line(error)}") from error
+
+    def computed(self, net: nn.Module, images: Tensor) -> Tensor:
+        """`result`, one kernel after the other."""
         with self.autocast():
             output = net(images)
         return output.float() if output.dtype in AUTOCAST.values() else output

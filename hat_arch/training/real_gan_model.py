@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -28,11 +27,6 @@ class RealHATGANModel(DegradingModel, HATGANModel):
         **HATGANModel.needed_options,
         "model_type": HATGANModel.needed_options["model_type"] | {"l1_gt_usm", "percep_gt_usm", "gan_gt_usm"},
     }
-
-    @staticmethod
-    def option_problems(opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-        yield from DegradingModel.option_problems(opt)
-        yield from HATGANModel.option_problems(opt)
 
     def init_training_settings(self) -> None:
         opt = self.opt

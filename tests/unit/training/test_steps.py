@@ -24,6 +24,7 @@ from hat_arch.archs.kernels import PLAIN, Kernels
 from hat_arch.training import checkpoints, hat_model
 from hat_arch.training.hat_model import TrainingError
 from hat_arch.training.random_state import random_states, set_random_states
+from hat_arch.utils.errors import UserError
 
 SGD = {"type": "SGD", "lr": 0.1}
 
@@ -293,6 +294,61 @@ def test_a_step_synchronizes_a_gpu_once(build, options):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len([warning for warning in caught if "synchroniz" in str(warning.message)]) <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_recorded_step_trains_like_any_other(build, options, precision):
+    options["num_gpu"] = 1
+    options["network_g"]["drop_path_rate"] = 0.0
+    train = {"precision": precision, "ema_decay": 0.9, "clip_grad_norm": 0.1, "optim_g": dict(SGD)}
+    plain, recorded = build(**train), build(**train, cuda_graph=True)
+    for iteration in range(1, 6):
+        data = bad_batch() if iteration == 3 else batch(iteration, 1 if iteration == 4 else 2)
+        losses = step(plain, iteration, dict(data)), step(recorded, iteration, dict(data))
+        assert losses[0] == pytest.approx(losses[1], rel=1e-2 if precision != "fp32" else 1e-4, nan_ok=True)
+    assert recorded.recorded is not None and plain.recorded is None and recorded.bad_steps == 1
+    for nets in ((plain.net_g, recorded.net_g), (plain.net_g_ema, recorded.net_g_ema)):
+        for a, b in zip(*(net.parameters() for net in nets)):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-5 if precision == "fp32" else 2e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_network_that_cannot_be_recorded_is_named(build, options, monkeypatch):
+    class Waits(OneLayer):
+        def forward(self, x):
+            return super().forward(x) * float(x.mean())
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "Waits", Waits)
+    options.update(num_gpu=1, network_g={"type": "Waits"})
+    with pytest.raises(TrainingError, match=r"^train: cuda_graph: Waits cannot be recorded: \w+: "):
+        step(build(cuda_graph=True))
+
+
+def test_without_a_gpu_nothing_is_recorded_and_that_is_said(build, options, log):
+    options["num_gpu"] = 0
+    model = build(cuda_graph=True)
+    step(model)
+    assert model.recorded is None
+    assert "train: cuda_graph: there is no GPU, and nothing to record" in log.text
+
+
+def test_recording_is_for_one_process(build):
+    model = build()
+    with pytest.raises(TrainingError, match=r"^train: cuda_graph: .* --gpus"):
+        type(model)({**model.opt, "dist": True, "train": {**model.train_opt, "cuda_graph": True}})
+
+
+@pytest.mark.parametrize(
+    "train, network", [({"compile": True}, {}), ({"accumulate": 2}, {}), ({}, {"use_checkpoint": True})]
+)
+def test_what_recording_does_not_go_with(build, options, train, network):
+    options["network_g"].update(network)
+    (other,) = {**train, **network}
+    with pytest.raises(UserError, match=rf"train.cuda_graph: does not go with \w+: {other}"):
+        build(**train, cuda_graph=True)
 
 
 def test_nan_in_the_ground_truth_alone_is_a_bad_step(build):
