@@ -184,6 +184,12 @@ class Worker(ProcessPoolExecutor):
         # Ctrl-C ends the process at once and in silence; the script itself says what there is to say.
         super().__init__(1, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL))
 
+    def __enter__(self) -> Worker:
+        """Starts the process, without a candidate yet, and does not wait: several import what they need together."""
+        with _environment(openmp.wait_briefly if self.ours else lambda: None):
+            self.submit(int)
+        return self
+
     def call(self, method: str) -> Any:
         """Calls a method of the candidate, once that is made, and waits for what it returns.
 
@@ -192,8 +198,7 @@ class Worker(ProcessPoolExecutor):
         """
         too_much = "memory is not enough; try a smaller size"
         try:
-            with _environment(openmp.wait_briefly if self.ours else lambda: None):  # the first call starts the process
-                return self.submit(_call, *self.candidate, method).result()
+            return self.submit(_call, *self.candidate, method).result()
         except BrokenProcessPool as error:
             raise UserError(f"a process was killed, perhaps since {too_much}") from error
         except (RuntimeError, MemoryError) as error:

@@ -21,9 +21,9 @@ WARM_UP = 3
 class RecordedPasses:
     """Computes a network on images of one shape by graphs of its forward and backward.
 
-    The weights are read where they lie, so updates show at the next call. Gradients lie in memory of the graphs: each
-    backward overwrites those of the one before. No hook of the network is called in a replay, and whatever it decides
-    in Python stays as it was recorded.
+    The weights are read where they lie, so updates show at the next call. A backward gives them their gradients, which
+    must have been cleared before: they lie in memory of the graphs, and each backward overwrites those of the one
+    before. No hook of network and weights is called, and whatever the network decides in Python stays as recorded.
 
     Args:
         compute: the forward from images to output, as training calls it, with autocast if it is on (and then without
@@ -38,6 +38,8 @@ class RecordedPasses:
     def __init__(self, compute: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor) -> None:
         self.images = images.clone()
         self.weights = [weight for weight in network.parameters() if weight.requires_grad]
+        self.learns = torch.ones((), device=images.device, requires_grad=True)
+        """Stands for all weights, so that PyTorch does not go through them one by one."""
         self.forwards, self.backwards = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # in thread_local mode, threads that load data may ask the driver for memory meanwhile
         how: dict[str, Any] = {"pool": torch.cuda.graph_pool_handle(), "capture_error_mode": "thread_local"}
@@ -62,13 +64,24 @@ class RecordedPasses:
                 buffer.copy_(before)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The output for images of the recorded shape, with its gradient."""
-        return _Replay.apply(self, images, *self.weights)
+        """The output for images of the recorded shape, whose backward is recorded too."""
+        return _Replay.apply(self, images, self.learns)
+
+    def give_gradients(self) -> None:
+        """Gives the weights the gradients that a replay has computed.
+
+        Raises:
+            RuntimeError: they have gradients, which that replay has overwritten.
+        """
+        for weight, gradient in zip(self.weights, self.gradients):
+            if weight.grad is not None:
+                raise RuntimeError("gradients must be set to None before a recorded backward")
+            weight.grad = gradient
 
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, passes: RecordedPasses, images: Tensor, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, passes: RecordedPasses, images: Tensor, learns: Tensor) -> Tensor:
         ctx.passes = passes
         passes.images.copy_(images)
         passes.forwards.replay()
@@ -76,8 +89,9 @@ class _Replay(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, slopes: Tensor) -> tuple[None, None, None]:
         passes: RecordedPasses = ctx.passes
         passes.slopes.copy_(slopes)
         passes.backwards.replay()
-        return None, None, *(None if gradient is None else gradient.detach() for gradient in passes.gradients)
+        passes.give_gradients()
+        return None, None, None
