@@ -202,9 +202,11 @@ def report(result: Result) -> str:
     for name, times in result["seconds"].items():
         fast = "" if name == PEER else f"{1 / result['time_ratio'][name]['median']:.2f}"
         memory = "" if name == PEER else f"{result['memory']['ratio'][name]:.2f}"
-        mib, share = result["memory"]["extra_mib"][name], result["floor"][name]["share_of_peak"]
+        mib, share = f"{result['memory']['extra_mib'][name]:.0f}", result["floor"][name]["share_of_peak"]
+        if name == "graph":
+            memory, mib = "", "in the graph"
         ms = f"{1000 * times['median']:.1f}"
-        rows.append([name, ms, fast, common.busy_cell(result, name), f"{share:.0%}", f"{mib:.0f}", memory])
+        rows.append([name, ms, fast, common.busy_cell(result, name), f"{share:.0%}", mib, memory])
     header = ["", "ms", "times as fast", "ms when busy", "of peak", "peak extra MiB", "of the peer's"]
     return f"{result['network']} at {show_size(result['size'])}, {result['precision']}\n{aligned(header, rows)}"
 

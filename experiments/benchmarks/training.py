@@ -155,7 +155,8 @@ def report(result: Result) -> str:
         mib, peer = result["extra_mib"][name], result["extra_mib"][PEER]
         fast = "" if name == PEER else f"{1 / result['time_ratio'][name]:.2f}"
         ms, when_busy = f"{1000 * times['median']:.0f}", common.busy_cell(result, name)
-        rows.append([name, ms, fast, when_busy, f"{mib:.0f}", f"{mib / peer:.2f}"])
+        memory = ["in the graph", ""] if name.endswith("graph") else [f"{mib:.0f}", f"{mib / peer:.2f}"]
+        rows.append([name, ms, fast, when_busy, *memory])
     title = f"{result['network']} ×4, a training step, batch {result['batch']}, LR patches of {result['patch']}"
     title += f", from {result['weights']}" if result.get("weights") else ""
     return f"{title}\n{aligned(['', 'ms', 'times as fast', 'ms when busy', 'peak extra MiB', 'of the peer'], rows)}"

@@ -45,19 +45,24 @@ class RecordedPasses:
         how: dict[str, Any] = {"pool": torch.cuda.graph_pool_handle(), "capture_error_mode": "thread_local"}
         backward = partial(torch.autograd.grad, inputs=self.weights, allow_unused=True)
         buffers = [buffer.clone() for buffer in network.buffers()]
+
+        def once() -> None:
+            output = compute(self.images)
+            backward(output, grad_outputs=torch.zeros_like(output))
+
         stream = torch.cuda.Stream(images.device)
         stream.wait_stream(torch.cuda.current_stream(images.device))
         with torch.random.fork_rng([images.device]), torch.enable_grad():
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP):
-                    output = compute(self.images)
-                    backward(output, grad_outputs=torch.zeros_like(output))
+                    once()
             torch.cuda.current_stream(images.device).wait_stream(stream)
             with torch.cuda.graph(self.forwards, **how):
                 output = compute(self.images)
             self.slopes = torch.zeros_like(output)
             with torch.cuda.graph(self.backwards, **how):
-                self.gradients = backward(output, grad_outputs=self.slopes)
+                found = backward(output, grad_outputs=self.slopes)
+                self.gradients = [as_laid_out(*pair) for pair in zip(found, self.weights)]
             self.output = output.detach()
         with torch.no_grad():
             for buffer, before in zip(network.buffers(), buffers):
@@ -77,6 +82,13 @@ class RecordedPasses:
             if weight.grad is not None:
                 raise RuntimeError("gradients must be set to None before a recorded backward")
             weight.grad = gradient
+
+
+def as_laid_out(gradient: Tensor | None, weight: Tensor) -> Tensor | None:
+    """A gradient in the memory layout of its weight, as PyTorch leaves it and fused optimizers want it."""
+    if gradient is None or gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight).copy_(gradient)
 
 
 class _Replay(torch.autograd.Function):

@@ -57,6 +57,7 @@ def test_outputs_and_gradients_are_those_of_the_network(network):
         torch.testing.assert_close(output, expected_output, rtol=1e-4, atol=1e-5)
         assert found.keys() == expected.keys()
         for name in found:
+            assert found[name].stride() == dict(network.named_parameters())[name].stride()
             torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(dict(network.named_buffers()), dict(reference.named_buffers()))
         with torch.no_grad():

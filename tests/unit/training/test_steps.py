@@ -299,10 +299,11 @@ def test_a_step_synchronizes_a_gpu_once(build, options):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_recorded_step_trains_like_any_other(build, options, precision):
+@pytest.mark.parametrize("optimizer", [SGD, {"type": "AdamW", "lr": 1e-4, "fused": True}], ids=lambda it: it["type"])
+def test_a_recorded_step_trains_like_any_other(build, options, precision, optimizer):
     options["num_gpu"] = 1
     options["network_g"]["drop_path_rate"] = 0.0
-    train = {"precision": precision, "ema_decay": 0.9, "clip_grad_norm": 0.1, "optim_g": dict(SGD)}
+    train = {"precision": precision, "ema_decay": 0.9, "clip_grad_norm": 0.1, "optim_g": dict(optimizer)}
     plain, recorded = build(**train), build(**train, cuda_graph=True)
     for iteration in range(1, 6):
         data = bad_batch() if iteration == 3 else batch(iteration, 1 if iteration == 4 else 2)
