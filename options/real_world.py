@@ -34,7 +34,7 @@ NIQE = """\
       type: calculate_niqe
       crop_border: {scale}
 """
-PHOTO_ITERATIONS = {4: 1_500, 2: 900}
+PHOTO_ITERATIONS = {4: 2_000, 2: 1_500}
 COMPACT_ITERATIONS = 4_000
 POOL = " # pairs that batches are mixed from"
 OFFICIAL = {key: field.default for key, field in RealESRGAN.model_fields.items() if key != "scale"}
@@ -271,6 +271,7 @@ def photo(scale: int) -> tuple[str, str]:
         data=compact_models.DEGRADED.format(recipe="photo") + "    dataroot_gt: datasets/light/light_HR_sub.lmdb\n",
         gt_size=f"{32 * scale} # LR patches of 32x32",
         held_out=compact_models.DEGRADED.format(recipe="photo"),
+        workers=1,
         batch=compact_models.BATCH,
         network=network(network_options("HAT-light", scale)),
         path=starts_from(model=f"hat-light-x{scale}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 
 from torch import nn
 
@@ -51,7 +52,9 @@ def load_with_spandrel(state: Weights) -> tuple[nn.Module, int, int, int]:
     from spandrel import ImageModelDescriptor, ModelLoader
 
     try:
-        model = ModelLoader().load_from_state_dict(state)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid")  # of its networks; nothing that a user can change
+            model = ModelLoader().load_from_state_dict(state)
     except Exception as error:  # of many kinds, for weights that it does not know or that do not fit
         raise WeightsError(
             f"spandrel cannot load it: {' '.join(str(error).split()) or type(error).__name__}"

@@ -219,8 +219,9 @@ def test_what_takes_the_model_in_the_package_has_its_network(name, model_inside,
 
 
 def test_the_models_in_the_package_are_trained_as_the_card_says():
-    stages = [read(name) for name in ("train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x2")]
-    assert [bool(opt["train"].get("begin_as_interpolation")) for opt in stages] == [True, False, False]
+    names = ("train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x4_gpu", "train_hat_light_x2")
+    stages = [read(name) for name in names]
+    assert [bool(opt["train"].get("begin_as_interpolation")) for opt in stages] == [True, False, False, False]
     card = (ROOT / "hat_arch/weights/models/hat-light-x4.md").read_text(encoding="utf-8")
     for opt in stages:
         assert opt["train"]["fft_opt"] == {"type": "SpectralL1Loss", "loss_weight": 0.05, "reduction": "mean"}
