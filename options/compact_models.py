@@ -24,7 +24,7 @@ from hat_arch.paper.networks import RESTORERS, network_options
 FIRST, SECOND, OTHER_SCALE = "train_hat_light_x4", "train_hat_light_x4_cosine", "train_hat_light_x2"
 ON_GPU = "train_hat_light_x4_gpu"
 DENOISING, DEBLOCKING = "hat-light-denoise-25", "hat-light-jpeg"
-ITERATIONS = {FIRST: 14_000, SECOND: 1_200, ON_GPU: 3_600, OTHER_SCALE: 1_500}
+ITERATIONS = {FIRST: 14_000, SECOND: 1_200, ON_GPU: 3_600, OTHER_SCALE: 1_000}
 ITERATIONS |= {"train_hat_light_denoise_25": 700, "train_hat_light_jpeg": 500}
 WARMUP = 30  # iterations, of a short training
 BATCH = 4

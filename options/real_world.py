@@ -34,7 +34,7 @@ NIQE = """\
       type: calculate_niqe
       crop_border: {scale}
 """
-PHOTO_ITERATIONS = {4: 2_000, 2: 1_500}
+PHOTO_ITERATIONS = {4: 2_000, 2: 1_000}
 COMPACT_ITERATIONS = 4_000
 POOL = " # pairs that batches are mixed from"
 OFFICIAL = {key: field.default for key, field in RealESRGAN.model_fields.items() if key != "scale"}
