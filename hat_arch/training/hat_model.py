@@ -72,8 +72,6 @@ class HATModel(SavingModel, ValidatingModel):
         self.train_opt: dict[str, Any] = opt.get("train") or {}
         self.run = TrainingRun()
         self.bad_steps, self.bad_steps_in_a_row = 0, 0
-        self.averaged: tuple[tuple[nn.Module, ...], tuple[list[Tensor], ...]] = (), ()
-        """The moving average and the network, and both's weights and buffers: to gather them takes a millisecond."""
         device, precision = "cuda" if opt["num_gpu"] else "cpu", self.train_opt.get("precision", "fp32")
         if precision == "auto":
             precision = "bf16" if fast_in_bf16(torch.device(device)) else "fp32"
@@ -145,10 +143,9 @@ class HATModel(SavingModel, ValidatingModel):
         with computed_by(self.kernels):
             losses = self.compute_gradients()
         norms = {}
-        for name, (_, optimizer) in learners.items():
+        for name, (net, optimizer) in learners.items():
             self.scaler.unscale_(optimizer)
-            weights = (weight for group in optimizer.param_groups for weight in group["params"])
-            norms[name] = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+            norms[name] = nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
 
         self.log_dict, finite, stop_signal = self.read_back({**losses, **norms})
         if finite:
@@ -316,12 +313,9 @@ class HATModel(SavingModel, ValidatingModel):
     @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:
         """BasicSR's moving average in a few calls for all weights; buffers are copied."""
-        networks = self.net_g_ema, self.get_bare_model(self.net_g)
-        if self.averaged[0] != networks:
-            parts = *(list(net.parameters()) for net in networks), *(list(net.buffers()) for net in networks)
-            self.averaged = networks, parts
-        averages, weights, buffers_of_average, buffers = self.averaged[1]
+        net, ema = self.get_bare_model(self.net_g), self.net_g_ema
+        averages, weights = list(ema.parameters()), list(net.parameters())
         torch._foreach_mul_(averages, decay)
         torch._foreach_add_(averages, weights, alpha=1 - decay)
-        if buffers:
-            torch._foreach_copy_(buffers_of_average, buffers)
+        if buffers := list(ema.buffers()):
+            torch._foreach_copy_(buffers, list(net.buffers()))

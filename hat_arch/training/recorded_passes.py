@@ -21,9 +21,9 @@ WARM_UP = 3
 class RecordedPasses:
     """Computes a network on images of one shape by graphs of its forward and backward.
 
-    The weights are read where they lie, so updates show at the next call. A backward gives them their gradients, which
-    must have been cleared before: they lie in memory of the graphs, and each backward overwrites those of the one
-    before. No hook of network and weights is called, and whatever the network decides in Python stays as recorded.
+    The weights are read where they lie, so updates show at the next call. Their gradients lie in memory of the graphs:
+    each backward overwrites those of the one before, so they must be set to None between. No hook of the network is
+    called in a replay, and whatever it decides in Python stays as it was recorded.
 
     Args:
         compute: the forward from images to output, as training calls it, with autocast if it is on (and then without
@@ -38,8 +38,6 @@ class RecordedPasses:
     def __init__(self, compute: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor) -> None:
         self.images = images.clone()
         self.weights = [weight for weight in network.parameters() if weight.requires_grad]
-        self.learns = torch.ones((), device=images.device, requires_grad=True)
-        """Stands for all weights, so that PyTorch does not go through them one by one."""
         self.forwards, self.backwards = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # in thread_local mode, threads that load data may ask the driver for memory meanwhile
         how: dict[str, Any] = {"pool": torch.cuda.graph_pool_handle(), "capture_error_mode": "thread_local"}
@@ -61,39 +59,20 @@ class RecordedPasses:
                 output = compute(self.images)
             self.slopes = torch.zeros_like(output)
             with torch.cuda.graph(self.backwards, **how):
-                found = backward(output, grad_outputs=self.slopes)
-                self.gradients = [as_laid_out(*pair) for pair in zip(found, self.weights)]
+                self.gradients = backward(output, grad_outputs=self.slopes)
             self.output = output.detach()
         with torch.no_grad():
             for buffer, before in zip(network.buffers(), buffers):
                 buffer.copy_(before)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The output for images of the recorded shape, whose backward is recorded too."""
-        return _Replay.apply(self, images, self.learns)
-
-    def give_gradients(self) -> None:
-        """Gives the weights the gradients that a replay has computed.
-
-        Raises:
-            RuntimeError: they have gradients, which that replay has overwritten.
-        """
-        for weight, gradient in zip(self.weights, self.gradients):
-            if weight.grad is not None:
-                raise RuntimeError("gradients must be set to None before a recorded backward")
-            weight.grad = gradient
-
-
-def as_laid_out(gradient: Tensor | None, weight: Tensor) -> Tensor | None:
-    """A gradient in the memory layout of its weight, as PyTorch leaves it and fused optimizers want it."""
-    if gradient is None or gradient.stride() == weight.stride():
-        return gradient
-    return torch.empty_like(weight).copy_(gradient)
+        """The output for images of the recorded shape, with its gradient."""
+        return _Replay.apply(self, images, *self.weights)
 
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, passes: RecordedPasses, images: Tensor, learns: Tensor) -> Tensor:
+    def forward(ctx: Any, passes: RecordedPasses, images: Tensor, *weights: Tensor) -> Tensor:
         ctx.passes = passes
         passes.images.copy_(images)
         passes.forwards.replay()
@@ -101,9 +80,10 @@ class _Replay(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slopes: Tensor) -> tuple[None, None, None]:
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         passes: RecordedPasses = ctx.passes
+        if any(weight.grad is not None for weight in passes.weights):
+            raise RuntimeError("gradients must be set to None before a recorded backward, which overwrites them")
         passes.slopes.copy_(slopes)
         passes.backwards.replay()
-        passes.give_gradients()
-        return None, None, None
+        return None, None, *(None if gradient is None else gradient.detach() for gradient in passes.gradients)

@@ -95,3 +95,12 @@ def test_a_network_that_waits_for_a_value_is_refused():
     with pytest.raises(RuntimeError):
         RecordedPasses(network, network, images(0))
     torch.cuda.synchronize()
+
+
+def test_a_second_backward_does_not_overwrite_gradients(network):
+    recorded = RecordedPasses(network, network, images(0))
+    recorded(images(1)).sum().backward()
+    kept = {name: weight.grad.clone() for name, weight in network.named_parameters() if weight.grad is not None}
+    with pytest.raises(RuntimeError, match="set to None"):
+        recorded(images(2)).sum().backward()
+    assert kept and all(torch.equal(dict(network.named_parameters())[name].grad, value) for name, value in kept.items())
